@@ -1,0 +1,30 @@
+"""Receives payment callbacks: verifies, deduplicates, stores and dispatches each one exactly once.
+
+The folders follow a callback's life: `ingress` (arrive), `sources` (verify), `inbox` (dedupe, store), `handlers`
+(who wants it), `dispatch` (run), `operate` (look, replay). `app` and `worker` put them together, `cli` starts them.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from receiver.app.receiver import Receiver
+    from receiver.events import Event
+    from receiver.handlers.policy import Dead, Retry, RetryPolicy
+
+__all__ = ["Dead", "Event", "Receiver", "Retry", "RetryPolicy"]
+
+_HOMES = {
+    "Dead": "receiver.handlers.policy",
+    "Event": "receiver.events",
+    "Receiver": "receiver.app.receiver",
+    "Retry": "receiver.handlers.policy",
+    "RetryPolicy": "receiver.handlers.policy",
+}
+
+
+def __getattr__(name: str) -> object:
+    """Import a public name when it is first asked for: `receiver --help` must not wait for FastAPI."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'receiver' has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)

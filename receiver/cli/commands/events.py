@@ -1,0 +1,115 @@
+"""`receiver events list|show`: what arrived and what became of it."""
+
+import asyncio
+import datetime as dt
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from receiver.cli.moments import moment
+from receiver.cli.options import AsJson, Embedded, Limit, State
+from receiver.cli.output import emit, emit_bytes, emit_json, fields, note, shown, table
+
+if TYPE_CHECKING:
+    from receiver.operate.events import EventDetail
+    from receiver.storage.views import DispatchRow, EventRow, Filter
+
+
+def list_events(
+    *,
+    source: Annotated[str | None, typer.Option(help="Only of this source.")] = None,
+    event_type: Annotated[str | None, typer.Option("--type", help="Only of this type.")] = None,
+    state: Annotated[State | None, typer.Option(help="Only in this state, the worst of an event's handlers'.")] = None,
+    since: Annotated[str | None, typer.Option(metavar="AGE|TIME", help="Only what came since: 30m, 12h, 7d, a time.")] = None,
+    limit: Limit = 50,
+    embedded: Embedded = None,
+    as_json: AsJson = False,
+) -> None:
+    """List events, newest first."""
+    from receiver.storage.views import Filter
+
+    since_when = moment(since, dt.datetime.now(dt.UTC))
+    wanted = Filter(source=source, type=event_type, state=state, since=since_when, limit=limit)
+    rows = asyncio.run(_list(wanted, embedded))
+    if as_json:
+        emit_json(rows)
+        return
+    columns = ("ID", "RECEIVED", "SOURCE", "TYPE", "ENTITY", "EXTERNAL ID", "STATE", "DUPLICATES")
+    cells = [
+        (row.id, row.received_at, row.source, row.type, row.entity_id, row.external_id, row.state, row.duplicates)
+        for row in rows
+    ]
+    table(columns, cells)
+    note(f"{len(rows)} events" + (", more with --limit" if len(rows) == limit else ""))
+
+
+def show_event(
+    event_id: Annotated[str, typer.Argument(metavar="ID", help="The event's own id, or the provider's.")],
+    *,
+    body: Annotated[bool, typer.Option("--body", help="Print the raw body too (base64 in JSON).")] = False,
+    embedded: Embedded = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show one event: what came, and every run of its handlers."""
+    found = asyncio.run(_show(event_id, embedded, body=body))
+    if as_json:
+        emit_json(found)
+        return
+    _print(found)
+    if isinstance(found.body, bytes):
+        emit("")
+        emit_bytes(found.body)
+
+
+async def _list(wanted: "Filter", embedded: Path | None) -> "list[EventRow]":
+    from receiver.cli.servers import database_url, settings_with_servers
+    from receiver.operate.database import database
+    from receiver.storage import views
+
+    async with database(database_url(settings_with_servers(embedded))) as connection:
+        return await views.events(connection, wanted)
+
+
+async def _show(wanted: str, embedded: Path | None, *, body: bool) -> "EventDetail":
+    from receiver.cli.servers import database_url, settings_with_servers
+    from receiver.operate.database import database
+    from receiver.operate.events import detail
+
+    async with database(database_url(settings_with_servers(embedded))) as connection:
+        return await detail(connection, wanted, body=body)
+
+
+def _print(event: "EventDetail") -> None:
+    fields(
+        {
+            "event": event.id,
+            "source": f"{event.source} ({event.provider})",
+            "external id": event.external_id,
+            "type": event.type,
+            "entity": event.entity_id,
+            "live": {None: "not said", True: "yes", False: "no, test mode"}[event.livemode],
+            "occurred": event.occurred_at,
+            "received": event.received_at,
+            "duplicates": event.duplicates,
+            "body": f"{event.size} bytes",
+            "state": event.state,
+        }
+    )
+    for dispatch in event.dispatches:
+        emit("")
+        _print_dispatch(dispatch)
+
+
+def _print_dispatch(dispatch: "DispatchRow") -> None:
+    """One handler's part of the timeline."""
+    reason = f": {shown(dispatch.reason)}" if dispatch.reason else ""
+    emit(f"{dispatch.handler}  {dispatch.state}{reason}")
+    for run in dispatch.outcomes:
+        took = (run.finished_at - run.started_at).total_seconds()
+        why = "  ".join(shown(part) for part in (run.reason, run.error) if part)
+        manual = " (replay)" if run.trigger == "manual" else ""
+        emit(f"  {shown(run.started_at)}  run {run.number}{manual}  {run.outcome} in {took:.3f} s  {why}".rstrip())
+    if dispatch.state in {"ready", "leased"}:
+        coming = "next run" if dispatch.state == "ready" else "running, lease ends"
+        emit(f"  {shown(dispatch.due_at)}  {coming}")

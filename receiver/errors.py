@@ -1,0 +1,110 @@
+"""Every error the receiver raises on purpose, each with a stable reason code.
+
+The reason is the metric label, the problem type and the log field: it never changes once released. The status
+that a reason is answered with stands in `receiver/ingress/problems.py`, the only place that maps one to the other.
+"""
+
+class ReceiverError(Exception):
+    """Base of all errors raised on purpose.
+
+    `reason` is the stable code; the message says what was wrong and what to do, and never holds a secret.
+    """
+
+    reason: str = "error"
+
+
+class SettingsError(ReceiverError):
+    """A setting is missing, unknown or wrong. The message begins with the setting's name."""
+
+    reason = "settings"
+
+
+class VerificationError(ReceiverError):
+    """The callback is not what its provider signed: the one error that every verifier raises.
+
+    Args:
+        reason: which check failed, e.g. `signature_missing`. Safe to show: it says nothing about the expected value.
+    """
+
+    def __init__(self, reason: str) -> None:
+        """Keep the failed check as the error's reason."""
+        super().__init__(reason)
+        self.reason = reason
+
+
+class UnknownOutcome(ReceiverError):
+    """Postgres did not say whether the commit happened; the provider must call again."""
+
+    reason = "outcome_unknown"
+
+
+class StoreUnavailable(ReceiverError):
+    """Postgres cannot be reached, or said that it did not store; the provider must call again."""
+
+    reason = "store_unavailable"
+
+
+class StoreRefused(ReceiverError):
+    """Postgres cannot hold one of the rows; tried alone, so that its neighbours do not suffer."""
+
+    reason = "store_refused"
+
+
+class Overloaded(ReceiverError):
+    """The bounded queue is full or the callback waited too long; the provider must call again."""
+
+    reason = "overloaded"
+
+
+class HandlerError(ReceiverError):
+    """A handler was registered in a way that cannot work. The message names the handler."""
+
+    reason = "handler"
+
+
+class TransactionIsOurs(ReceiverError):
+    """A handler tried to end the transaction it was lent."""
+
+    reason = "transaction_is_ours"
+
+
+class BodyTooLarge(ReceiverError):
+    """The request's body is larger than `body_limit`."""
+
+    reason = "body_too_large"
+
+
+class BodyTimeout(ReceiverError):
+    """The request's body did not arrive within `body_deadline`."""
+
+    reason = "body_timeout"
+
+
+class BodyCompressed(ReceiverError):
+    """The request's body is compressed; signatures cover the bytes as sent."""
+
+    reason = "body_compressed"
+
+
+class ClientGone(ReceiverError):
+    """The client closed the connection before its request was complete; nobody hears the answer."""
+
+    reason = "client_gone"
+
+
+class LeaseLost(ReceiverError):
+    """The dispatch belongs to somebody else by now; what was done for it is rolled back."""
+
+    reason = "lease_lost"
+
+
+class TransactionAborted(ReceiverError):
+    """A handler went on after its transaction had failed; nothing that it wrote can be committed."""
+
+    reason = "transaction_aborted"
+
+
+class TransactionEnded(ReceiverError):
+    """A handler ended the transaction that it was lent, by SQL of its own; what it wrote may have been committed."""
+
+    reason = "transaction_ended"

@@ -1,0 +1,104 @@
+"""When a failed run comes again, as a pure function; and what a handler raises to decide that itself."""
+
+import datetime as dt
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+_MOST_ATTEMPTS = 1_000
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RetryPolicy:
+    """Exponential back-off with full jitter.
+
+    Before run n + 1 the dispatch waits a random time between zero and `first * factor ** (n - 1)`, at most `cap`.
+    Full jitter, because what fails together must not come back together (AWS Architecture Blog, "Exponential Backoff
+    And Jitter").
+
+    The defaults try 20 times: at first within seconds, for the order that is written a moment after its payment;
+    then every three hours or so, for the outage that somebody mends in the morning. All delays add up to 62 hours at
+    most and to 31 on average:
+
+    run       2    3    4    5    6   7   8    9    10   11   12 to 20
+    at most   1 s  3 s  9 s  27 s 81 s 4 m 12 m 36 m 1.8 h 5.5 h 6 h each
+
+    Raises:
+        ValueError: a number is out of its range.
+    """
+
+    first: float = 1.0
+    """Seconds, the most that the second run waits."""
+    factor: float = 3.0
+    """What the wait is multiplied by from run to run."""
+    cap: float = 21_600.0
+    """Seconds, the most that any run waits."""
+    attempts: int = 20
+    """Runs in all; when the last one fails the dispatch is dead."""
+    jitter: Literal["full", "none"] = "full"
+    """`none` waits the longest time each time."""
+
+    def __post_init__(self) -> None:
+        """Refuse what could not work, where it is written and not at the first failure."""
+        _check("first", self.first, self.first > 0)
+        _check("factor", self.factor, self.factor >= 1)
+        _check("cap", self.cap, self.cap >= self.first)
+        _check("attempts", self.attempts, 1 <= self.attempts <= _MOST_ATTEMPTS)
+        if self.jitter not in {"full", "none"}:
+            raise ValueError(f"jitter: must be 'full' or 'none', not {self.jitter!r}")
+
+    def delay(self, attempt: int, draw: float) -> float:
+        """Seconds to wait after run number `attempt` has failed.
+
+        Args:
+            attempt: number of the run, from 1.
+            draw: a random number from 0 to 1.
+        """
+        most = self._most(attempt - 1)
+        return most * draw if self.jitter == "full" else most
+
+    def _most(self, steps: int) -> float:
+        if self.factor > 1 and steps >= math.log(self.cap / self.first, self.factor):
+            return self.cap  # also where the power would overflow
+        return min(self.first * self.factor**steps, self.cap)
+
+
+def _check(name: str, value: float, holds: bool) -> None:  # noqa: FBT001 - reads as the sentence that it is
+    if not math.isfinite(value) or not holds:
+        raise ValueError(f"{name}: {value!r} is out of range")
+
+
+class Retry(Exception):
+    """Raised by a handler: this run came too early, run me again.
+
+    It counts as a run; after the policy's last one the dispatch is dead.
+
+    Args:
+        after: seconds, or a timedelta; None leaves it to the policy.
+        reason: why, in a few words; shown to operators.
+
+    Raises:
+        ValueError: `after` is negative or not finite.
+    """
+
+    def __init__(self, after: float | dt.timedelta | None = None, reason: str = "retry_asked") -> None:
+        """Keep the wish."""
+        super().__init__(reason)
+        seconds = after.total_seconds() if isinstance(after, dt.timedelta) else after
+        if seconds is not None and not (math.isfinite(seconds) and seconds >= 0):
+            raise ValueError(f"after: {after!r} is no length of time")
+        self.after = seconds
+        self.reason = reason
+
+
+class Dead(Exception):
+    """Raised by a handler: running me again is no use. The dispatch waits for a replay.
+
+    Args:
+        reason: why, in a few words; shown to operators.
+    """
+
+    def __init__(self, reason: str) -> None:
+        """Keep the reason."""
+        super().__init__(reason)
+        self.reason = reason

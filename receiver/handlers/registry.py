@@ -1,0 +1,135 @@
+"""All handlers of a program: by name for the worker, by what they want for ingress."""
+
+import math
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import replace
+from typing import Final, TypeVar
+
+from receiver.errors import HandlerError
+from receiver.handlers.handler import DEFAULT_TIMEOUT, Function, Handler, Route, checked_kind, checked_name, place
+from receiver.handlers.policy import RetryPolicy
+
+HandlerFunction = TypeVar("HandlerFunction", bound=Function)
+
+_MOST_CACHED: Final = 4_096
+
+
+class Registry:
+    """Handlers, in the order in which they were registered.
+
+    Args:
+        retry: the policy of handlers that have none of their own.
+    """
+
+    def __init__(self, *, retry: RetryPolicy | None = None) -> None:
+        self._retry = retry or RetryPolicy()
+        self._handlers: dict[str, Handler] = {}
+        self._wanting: dict[tuple[str, str, str | None], tuple[str, ...]] = {}
+
+    def on(
+        self,
+        source: str,
+        *types: str,
+        name: str | None = None,
+        retry: RetryPolicy | None = None,
+        timeout: float | None = None,
+    ) -> Callable[[HandlerFunction], HandlerFunction]:
+        """Decorate `async def handler(event, tx)` or `def handler(event, tx)`.
+
+        Stacked on one function it makes one handler that wants all that the decorators name; retry and timeout must
+        then agree.
+
+        Args:
+            source: name of a source, or of a provider: then of all its sources.
+            types: event types, or patterns such as `charge.*`; none: every type, and events without one.
+            name: stands in the dispatch rows, so it must not change while any are unfinished; by default the
+                function's own name, without its module.
+            retry: when failed runs come again.
+            timeout: seconds that one run may take; None: 300, since a run that hangs would hold its dispatch for ever.
+                `math.inf` asks for just that.
+
+        Raises:
+            HandlerError: it could not work. The message names the handler.
+        """
+
+        def register(function: HandlerFunction) -> HandlerFunction:
+            seconds = DEFAULT_TIMEOUT if timeout is None else timeout
+            self._add(_made(function, Route(source=source, patterns=types), name, retry or self._retry, seconds))
+            return function
+
+        return register
+
+    def wanting(self, source: str, provider: str, kind: str | None) -> tuple[str, ...]:
+        """The names of the handlers that want an event.
+
+        Args:
+            source: the account that it came to.
+            provider: that account's provider.
+            kind: the event's type; None where the provider sent none.
+        """
+        asked = (source, provider, kind)
+        found = self._wanting.get(asked)
+        if found is None:
+            found = tuple(handler.name for handler in self if handler.wants(*asked))
+            if len(self._wanting) >= _MOST_CACHED:  # types come from outside: the cache must not grow with them
+                self._wanting.clear()
+            self._wanting[asked] = found
+        return found
+
+    def get(self, name: str) -> Handler:
+        """The handler called `name`.
+
+        Raises:
+            KeyError: there is none.
+        """
+        return self._handlers[name]
+
+    def unreachable(self, known: Collection[str]) -> tuple[Handler, ...]:
+        """Handlers that no event can reach.
+
+        Args:
+            known: names of the configured sources and of their providers.
+        """
+        return tuple(handler for handler in self if not any(route.source in known for route in handler.routes))
+
+    def names(self) -> tuple[str, ...]:
+        """The names of all handlers."""
+        return tuple(handler.name for handler in self)
+
+    def __iter__(self) -> Iterator[Handler]:
+        return iter(self._handlers.values())
+
+    def __len__(self) -> int:
+        return len(self._handlers)
+
+    def _add(self, handler: Handler) -> None:
+        known = self._handlers.get(handler.name)
+        self._handlers[handler.name] = handler if known is None else _stacked(known, handler)
+        self._wanting.clear()
+
+
+def _made(function: Function, route: Route, name: str | None, policy: RetryPolicy, timeout: float) -> Handler:
+    checked = checked_name(function, name)
+    label = f"handler {checked!r}, {place(function)}"
+    if not route.source or not all(route.patterns):
+        raise HandlerError(f"{label}: an empty source or event type matches nothing; leave types out to get every one")
+    if math.isnan(timeout) or timeout <= 0:
+        raise HandlerError(f"{label}: timeout must be seconds above zero, not {timeout!r}")
+    return Handler(
+        name=checked,
+        function=function,
+        is_async=checked_kind(function, checked),
+        routes=(route,),
+        policy=policy,
+        timeout=timeout,
+    )
+
+
+def _stacked(known: Handler, again: Handler) -> Handler:
+    if known.function is not again.function:
+        raise HandlerError(
+            f"handler {known.name!r} is registered twice: {known.place} and {again.place}; give one another name=…"
+        )
+    if (known.policy, known.timeout) != (again.policy, again.timeout):
+        raise HandlerError(f"handler {known.name!r}, {known.place}: its decorators disagree on retry or timeout")
+    return replace(known, routes=known.routes + again.routes)

@@ -1,0 +1,145 @@
+"""What ingress calls: give it verified facts, get evidence of a committed row or an error that means "call again"."""
+
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Final
+
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from receiver.errors import ReceiverError, StoreRefused, StoreUnavailable
+from receiver.inbox.aside import Aside
+from receiver.inbox.batch import Batcher, Settled, Waiting
+from receiver.inbox.outcome import Outcome
+from receiver.inbox.store import Store
+from receiver.inbox.tally import Tally
+from receiver.marks import Marks
+from receiver.storage.arrivals import Arrival
+from receiver.storage.quarantine import Odd
+
+_OPEN_SECONDS: Final = 5.0
+
+
+class Inbox:
+    """The dedup table, the marks in front of it and the group commit, for one process.
+
+    Args:
+        engine: autocommit, one connection for the flushes and one for the tally.
+        marks: Redis, which may be gone at any time.
+        limit: most callbacks that may wait at once.
+    """
+
+    def __init__(self, engine: AsyncEngine, marks: Marks, *, limit: int) -> None:
+        self._marks = marks
+        self._store = Store(engine)
+        self._tally = Tally(engine)
+        self._aside = Aside(engine)
+        self._batcher = Batcher(self._flush, limit=limit)
+
+    def submit(self, arrivals: Sequence[Arrival], seconds: float, settled: Settled) -> None:
+        """Store the facts of one callback.
+
+        Args:
+            arrivals: one row for each fact of the callback.
+            seconds: how long the answer may take.
+            settled: called once, with the outcome when a commit is certain, or with the error (StoreUnavailable,
+                StoreRefused, UnknownOutcome, Overloaded) that means "call again". Must not raise.
+
+        Raises:
+            Overloaded: the queue is full; `settled` is not called.
+        """
+
+        def heard(outcome: Outcome | ReceiverError) -> None:
+            if outcome is Outcome.DUPLICATE:
+                for arrival in arrivals:
+                    self._tally.add(arrival.key)
+            settled(outcome)
+
+        busy = self._batcher.busy
+        waiting = self._batcher.add(arrivals, seconds, heard)
+        if busy:
+            self._look_up(waiting)
+
+    async def set_aside(self, odd: Odd, seconds: float) -> None:
+        """Keep a genuine callback that must not run; returns only when the commit is certain.
+
+        Raises:
+            StoreUnavailable: the provider must call again.
+        """
+        await self._aside.keep(odd, seconds)
+
+    @property
+    def depth(self) -> int:
+        """How many callbacks wait for a commit."""
+        return self._batcher.depth
+
+    async def open(self) -> None:
+        """Connect ahead of the first callback; a Postgres that is not there yet is no error."""
+        with suppress(StoreUnavailable):
+            await self._store.open(_OPEN_SECONDS)
+
+    async def close(self) -> None:
+        """Commit what waits, write the tally, disconnect."""
+        await self._batcher.close()
+        await self._tally.close()
+        await self._store.close()
+
+    def _look_up(self, waiting: Waiting) -> None:
+        """Ask Redis while the rows wait: if it knows them all first, they leave the queue as a duplicate."""
+        namespace = self._store.namespace
+        if namespace is None:
+            return
+        missing = len(waiting.arrivals)
+
+        def known() -> None:
+            nonlocal missing
+            missing -= 1
+            # Checked again: the connection may have been lost, or Postgres replaced, since the question was asked.
+            if not missing and self._store.namespace == namespace:
+                waiting.settle(Outcome.DUPLICATE)
+
+        for arrival in waiting.arrivals:
+            self._marks.look_up(namespace, arrival.key, arrival.fingerprint, known, waiting)
+
+    async def _flush(self, batch: list[Waiting], seconds: float) -> None:
+        rows = [arrival for waiting in batch for arrival in waiting.arrivals]
+        try:
+            outcomes = await self._store.settle(rows, seconds)
+        except StoreRefused:
+            if len(batch) == 1:
+                raise
+            await self._flush_singly(batch, seconds)
+            return
+        owed = self._leave_marks(rows, outcomes)
+        position = 0
+        for waiting in batch:
+            own = outcomes[position : position + len(waiting.arrivals)]
+            position += len(waiting.arrivals)
+            waiting.settle(_combined(own))
+        if owed:
+            self._marks.nudge()
+
+    async def _flush_singly(self, batch: list[Waiting], seconds: float) -> None:
+        for waiting in batch:
+            try:
+                await self._flush([waiting], seconds)
+            except ReceiverError as error:
+                waiting.settle(error)
+
+    def _leave_marks(self, rows: Sequence[Arrival], outcomes: Sequence[Outcome]) -> bool:
+        """Leave a mark for each row that is stored; whether any of them is owed to a handler."""
+        namespace = self._store.namespace
+        owed = False
+        for row, outcome in zip(rows, outcomes, strict=True):
+            if outcome is Outcome.CONFLICT:
+                continue
+            owed = owed or (outcome is Outcome.STORED and bool(row.handlers))
+            if namespace is not None:
+                self._marks.leave(namespace, row.key, row.fingerprint)
+        return owed
+
+
+def _combined(outcomes: Sequence[Outcome]) -> Outcome:
+    """What a callback of several facts is called: accepted if any is new, else a conflict if any is one."""
+    if Outcome.STORED in outcomes:
+        return Outcome.STORED
+    return Outcome.CONFLICT if Outcome.CONFLICT in outcomes else Outcome.DUPLICATE

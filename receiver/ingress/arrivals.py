@@ -1,0 +1,59 @@
+"""Facts to rows: an arrival for each readable fact, an odd one for each that goes to quarantine."""
+
+import hashlib
+
+import msgspec
+import uuid_utils
+
+from receiver.events import Callback, Fact
+from receiver.inbox.key import dedup_key
+from receiver.sources import Source
+from receiver.storage.arrivals import Arrival
+from receiver.storage.quarantine import Odd
+
+
+def kept_headers(callback: Callback, keep: frozenset[bytes]) -> str:
+    """The allow-listed headers as a JSON object. NUL, which jsonb cannot hold, is dropped."""
+    kept = {
+        name.decode("latin-1"): value.decode("latin-1").replace("\0", "")
+        for name, value in callback.headers
+        if name in keep
+    }
+    return msgspec.json.encode(kept).decode()
+
+
+def to_arrival(source: Source, fact: Fact, callback: Callback, handlers: tuple[str, ...]) -> Arrival:
+    """The row for a fact that has an id."""
+    external_id = fact.external_id
+    if not external_id:
+        raise ValueError("a fact without an id is odd")
+    return Arrival(
+        key=dedup_key(source.name, external_id, fact.key_time),
+        event_id=uuid_utils.uuid7(),
+        fingerprint=fact.fingerprint,
+        source=source.name,
+        provider=source.provider.name,
+        external_id=external_id,
+        type=fact.type,
+        entity_id=fact.entity_id,
+        livemode=fact.livemode,
+        occurred_at=fact.occurred_at,
+        headers=kept_headers(callback, source.provider.keep_headers),
+        body=callback.body,
+        handlers=handlers,
+    )
+
+
+def to_odd(source: Source, fact: Fact, callback: Callback) -> Odd:
+    """The quarantine row for a fact that is genuine but cannot be handled."""
+    reason = fact.odd or "odd"
+    return Odd(
+        event_id=uuid_utils.uuid7(),
+        source=source.name,
+        provider=source.provider.name,
+        reason=reason,
+        external_id=fact.external_id,
+        digest=hashlib.sha256(reason.encode() + b"\0" + callback.body).digest(),
+        headers=kept_headers(callback, source.provider.keep_headers),
+        body=callback.body,
+    )

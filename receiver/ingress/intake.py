@@ -1,0 +1,150 @@
+"""The life of one callback between its last byte and its answer: verify, read, store, acknowledge.
+
+Nothing touches Redis or Postgres before the signature is checked, and no success is answered before the row is
+committed. There is no task and no future per callback: the flush that stored it calls back with the outcome.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Coroutine, Mapping
+from typing import Final
+
+import structlog
+
+from receiver.errors import BodyCompressed, BodyTooLarge, ReceiverError, VerificationError
+from receiver.events import Callback, Verified
+from receiver.inbox import Inbox, Outcome
+from receiver.ingress.answers import Answer, failure, success
+from receiver.ingress.arrivals import to_arrival, to_odd
+from receiver.observability.failpoints import failpoint
+from receiver.observability.metrics import IngressMetrics
+from receiver.sources import Source
+
+log = structlog.get_logger(__name__)
+
+PREFIX: Final = "/callbacks/"
+_SHARE_OF_PATIENCE: Final = 0.8  # the rest of the provider's deadline is the network's
+
+Wanting = Callable[[str, str, str | None], tuple[str, ...]]
+Answered = Callable[[Answer], None]
+Headers = list[tuple[bytes, bytes]]
+
+
+class Intake:
+    """Takes callbacks, whichever door they came in by.
+
+    Args:
+        inbox: stores.
+        sources: by name.
+        wanting: (source, provider, type) to the names of the handlers that want it.
+        metrics: counts.
+        body_limit: bytes.
+        answer_deadline: seconds; a provider that waits less shortens it for its sources.
+    """
+
+    def __init__(
+        self,
+        *,
+        inbox: Inbox,
+        sources: Mapping[str, Source],
+        wanting: Wanting,
+        metrics: IngressMetrics,
+        body_limit: int,
+        answer_deadline: float,
+    ) -> None:
+        self.sources = sources
+        self.body_limit = body_limit
+        self._inbox = inbox
+        self._wanting = wanting
+        self._metrics = metrics
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._success = {name: success(source.provider.success) for name, source in sources.items()}
+        self._seconds = {
+            name: min(answer_deadline, source.provider.answer_deadline.total_seconds() * _SHARE_OF_PATIENCE)
+            for name, source in sources.items()
+        }
+
+    def framing_problem(self, headers: Headers) -> ReceiverError | None:
+        """What is wrong with a request before its body is read."""
+        for name, value in headers:
+            if name == b"content-length" and value.isdigit() and int(value) > self.body_limit:
+                return BodyTooLarge("the body is larger than the limit")
+            if name == b"content-encoding" and value.strip().lower() != b"identity":
+                return BodyCompressed("the body is compressed")
+        return None
+
+    def take(self, source: Source, headers: Headers, body: bytes, query: bytes, answered: Answered) -> None:
+        """Take one callback. Never raises; `answered` is called exactly once, now or when the commit is certain.
+
+        Args:
+            source: the account that it was sent to.
+            headers: names in lower case, in the order of arrival.
+            body: whole and raw.
+            query: raw, without the question mark.
+            answered: gets what the provider is to hear.
+        """
+        callback = Callback(method="POST", headers=headers, body=body, query=query)
+        try:
+            verified = source.verify(callback, time.time())
+            failpoint("verified")
+            if all(fact.odd is None for fact in verified.facts):
+                self._store(source, callback, verified, answered)
+            else:
+                self._in_background(self._set_aside(source, callback, verified, answered))
+        except Exception as error:  # noqa: BLE001  the one place where an error becomes an answer
+            answered(self.refused(source, error))
+
+    def refused(self, source: Source, error: BaseException) -> Answer:
+        """Count an error and say it: a failed verification, "call again", or a fault of ours, which is that too."""
+        if isinstance(error, VerificationError):
+            self._metrics.rejected(source.name, error.reason)
+            return failure(error.reason, source)
+        if isinstance(error, ReceiverError):
+            self._metrics.failed(source.name, error.reason)
+            return failure(error.reason, source)
+        log.error("callback_failed", source=source.name, error=type(error).__name__, exc_info=error)
+        self._metrics.failed(source.name, "internal")
+        return failure("internal", source)
+
+    async def drain(self) -> None:
+        """Wait for what runs in the background."""
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def _store(self, source: Source, callback: Callback, verified: Verified, answered: Answered) -> None:
+        provider = source.provider.name
+        arrivals = [
+            to_arrival(source, fact, callback, self._wanting(source.name, provider, fact.type))
+            for fact in verified.facts
+            if fact.odd is None
+        ]
+
+        def settled(outcome: Outcome | ReceiverError) -> None:
+            if isinstance(outcome, Outcome):
+                failpoint("before_answer")
+                self._metrics.taken(source.name, outcome.value)
+                answered(self._success[source.name])
+            else:
+                answered(self.refused(source, outcome))
+
+        self._inbox.submit(arrivals, self._seconds[source.name], settled)
+
+    async def _set_aside(self, source: Source, callback: Callback, verified: Verified, answered: Answered) -> None:
+        """Quarantine what is odd, store the rest."""
+        odd = [fact for fact in verified.facts if fact.odd is not None]
+        repeat = next((fact.odd for fact in odd if fact.retry), None)
+        try:
+            for fact in odd:
+                await self._inbox.set_aside(to_odd(source, fact, callback), self._seconds[source.name])
+            if repeat is None and len(odd) < len(verified.facts):
+                self._store(source, callback, verified, answered)
+                return
+        except Exception as error:  # noqa: BLE001  as in `take`
+            answered(self.refused(source, error))
+            return
+        self._metrics.taken(source.name, "quarantined")
+        answered(self._success[source.name] if repeat is None else failure(repeat, source))
+
+    def _in_background(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)

@@ -1,0 +1,40 @@
+"""Errors as RFC 9457 problem details: the one place where a reason becomes a status."""
+
+from collections.abc import Mapping
+from typing import Final
+
+import msgspec
+
+TYPE: Final = "urn:receiver:problem:"
+CONTENT_TYPE: Final = b"application/problem+json"
+RETRY_AFTER_SECONDS: Final = 5
+
+_UNVERIFIED: Final = (401, "The callback is not what its provider signed.")
+
+PROBLEMS: Final[Mapping[str, tuple[int, str]]] = {
+    "source_unknown": (404, "There is no such source."),
+    "method_not_allowed": (405, "Callbacks are sent with POST."),
+    "body_timeout": (408, "The body did not arrive in time."),
+    "body_too_large": (413, "The body is larger than the limit."),
+    "body_compressed": (415, "Compressed bodies are not taken: signatures cover the bytes as sent."),
+    "internal": (503, "The receiver failed; call again."),
+    "outcome_unknown": (503, "It is not known whether the callback was stored; call again."),
+    "overloaded": (503, "Too many callbacks are waiting; call again."),
+    "store_refused": (503, "The store cannot hold this callback; call again."),
+    "store_unavailable": (503, "The store is not available; call again."),
+    "resource_undecryptable": (503, "The callback is genuine but cannot be decrypted with the configured key."),
+}
+
+
+def status_of(reason: str) -> int:
+    """The HTTP status for `reason`; what is not listed is a failed verification: 401."""
+    return PROBLEMS.get(reason, _UNVERIFIED)[0]
+
+
+def problem(reason: str, extra: Mapping[str, str]) -> bytes:
+    """The body of the answer: RFC 9457 members, the stable reason, and what the provider wants to see besides.
+
+    Nothing of the callback is echoed, and nothing that would help to forge one.
+    """
+    status, title = PROBLEMS.get(reason, _UNVERIFIED)
+    return msgspec.json.encode({"type": TYPE + reason, "title": title, "status": status, "reason": reason, **extra})

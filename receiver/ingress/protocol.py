@@ -1,0 +1,165 @@
+"""The fast door: uvicorn's HTTP protocol, with callbacks taken out of it before ASGI begins.
+
+No scope, no task, no events: the parser's callbacks collect headers and body, the intake verifies, and the flush that
+committed the row writes the answer, in one piece. Measured against the ASGI door: see `docs/decisions`. Everything
+that is not a plain `POST /callbacks/{known source}`, and every pipelined request, goes uvicorn's usual way.
+"""
+
+import asyncio
+from typing import ClassVar, Final
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+
+from receiver.errors import BodyTimeout, BodyTooLarge, ReceiverError
+from receiver.ingress.answers import Answer
+from receiver.ingress.intake import PREFIX, Intake
+from receiver.sources import Source
+
+_PREFIX: Final = PREFIX.encode()
+
+
+class _Event:
+    """Stands where uvicorn keeps an event that nobody of ours waits for."""
+
+    def set(self) -> None:
+        """Nothing."""
+
+
+class CallbackCycle:
+    """One callback on one connection, with the attributes that uvicorn looks at on its own cycles."""
+
+    message_event: ClassVar[_Event] = _Event()
+
+    __slots__ = (
+        "_parts",
+        "_protocol",
+        "_size",
+        "deadline",
+        "disconnected",
+        "keep_alive",
+        "reading",
+        "response_complete",
+        "source",
+    )
+
+    def __init__(self, protocol: "CallbackProtocol", source: Source, *, keep_alive: bool) -> None:
+        self._protocol = protocol
+        self._parts: list[bytes] = []
+        self._size = 0
+        self.source = source
+        self.keep_alive = keep_alive
+        self.deadline: asyncio.TimerHandle | None = None
+        self.disconnected = False
+        self.response_complete = False
+        self.reading = True
+
+    def feed(self, part: bytes) -> None:
+        """Take a piece of the body."""
+        self._size += len(part)
+        if self._size > self._protocol.intake.body_limit:
+            self.refuse(BodyTooLarge("the body is larger than the limit"))
+        else:
+            self._parts.append(part)
+
+    def complete(self, headers: list[tuple[bytes, bytes]]) -> None:
+        """The last byte is here."""
+        self.reading = False
+        if self.deadline is not None:
+            self.deadline.cancel()
+        body = self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
+        self._protocol.intake.take(self.source, headers, body, b"", self.answer)
+
+    def refuse(self, error: ReceiverError) -> None:
+        """Answer before the body is complete; the connection ends with it."""
+        if not self.response_complete:
+            self.answer(self._protocol.intake.refused(self.source, error))
+
+    def answer(self, answer: Answer) -> None:
+        """Write the answer, if there still is somebody to hear it."""
+        self.response_complete = True
+        self.reading = False
+        if self.deadline is not None:
+            self.deadline.cancel()
+        if self.disconnected:
+            return
+        keep = self.keep_alive and not answer.close
+        transport = self._protocol.transport
+        transport.write(answer.wire if keep else answer.last_wire)
+        self._protocol.on_response_complete()
+        if not keep:
+            transport.close()
+
+
+class CallbackProtocol(HttpToolsProtocol):
+    """HTTP as uvicorn speaks it, but for callbacks."""
+
+    intake: ClassVar[Intake]
+    body_deadline: ClassVar[float]
+
+    def on_message_begin(self) -> None:
+        """A request begins. uvicorn's scope is made later, for those that need one."""
+        self.url = b""
+        self.headers = []
+        self.expect_100_continue = False
+
+    def on_headers_complete(self) -> None:
+        """Decide by which door the request goes."""
+        source = self._callback_source()
+        if source is None:
+            self._usual_way()
+            return
+        cycle = CallbackCycle(self, source, keep_alive=self.parser.should_keep_alive())
+        self.cycle = cycle  # type: ignore[assignment]  # it has what uvicorn uses of its own
+        problem = self.intake.framing_problem(self.headers)
+        if problem is not None:
+            cycle.refuse(problem)
+
+    def on_body(self, body: bytes) -> None:
+        """A piece of a body."""
+        if not isinstance(self.cycle, CallbackCycle):
+            super().on_body(body)
+        elif not self.cycle.response_complete:
+            self.cycle.feed(body)
+
+    def on_message_complete(self) -> None:
+        """The request is whole."""
+        if not isinstance(self.cycle, CallbackCycle):
+            super().on_message_complete()
+        elif not self.cycle.response_complete:
+            self.cycle.complete(self.headers)
+
+    def data_received(self, data: bytes) -> None:
+        """Parse. A body that did not come with its head gets a deadline."""
+        super().data_received(data)
+        cycle = self.cycle
+        if isinstance(cycle, CallbackCycle) and cycle.reading and cycle.deadline is None:
+            cycle.deadline = self.loop.call_later(
+                self.body_deadline, cycle.refuse, BodyTimeout("the body did not arrive in time")
+            )
+
+    def _callback_source(self) -> Source | None:
+        """The source of a plain callback, or None for all that is not one."""
+        if not self.url.startswith(_PREFIX) or self.parser.get_method() != b"POST" or self.expect_100_continue:
+            return None
+        previous: RequestResponseCycle | None = self.cycle
+        if previous is not None and not previous.response_complete:
+            return None  # pipelined: uvicorn keeps the order
+        # A query or an escape in the path does not match a source's name, and so takes the other door.
+        return self.intake.sources.get(self.url[len(_PREFIX) :].decode("latin-1"))
+
+    def _usual_way(self) -> None:
+        url, headers, expects = self.url, self.headers, self.expect_100_continue
+        super().on_message_begin()
+        self.url, self.expect_100_continue = url, expects
+        self.headers.extend(headers)
+        super().on_headers_complete()
+
+
+def protocol_for(intake: Intake, *, body_deadline: float) -> type[asyncio.Protocol]:
+    """The protocol class for a listener of ours: uvicorn makes one object of it per connection.
+
+    Args:
+        intake: gets the callbacks.
+        body_deadline: seconds in which a body must have arrived.
+    """
+    return type("BoundCallbackProtocol", (CallbackProtocol,), {"intake": intake, "body_deadline": body_deadline})

@@ -1,0 +1,10 @@
+"""Redis: the marks of stored callbacks and the nudge to the workers. Every Redis command stands in this folder.
+
+Reading order: `client` (the connection), `marks` (look up, leave, nudge, all coalesced), `nudges` (the worker's ear).
+"""
+
+from receiver.marks.client import connect
+from receiver.marks.marks import Marks
+from receiver.marks.nudges import Nudges
+
+__all__ = ["Marks", "Nudges", "connect"]

@@ -1,0 +1,45 @@
+"""The worker's ear: an event that is set whenever ingress says that something is due."""
+
+import asyncio
+from typing import Final
+
+import structlog
+
+from receiver.marks.client import UNREACHABLE, Client
+from receiver.marks.marks import CHANNEL
+
+log = structlog.get_logger(__name__)
+
+_PAUSE_SECONDS: Final = 1.0
+
+
+class Nudges:
+    """Subscribes and stays subscribed; while Redis is away the worker's poll does the work.
+
+    Args:
+        client: see `client.connect`.
+        heard: set at each nudge, and after each (re)subscription, for nudges may have been missed.
+    """
+
+    def __init__(self, client: Client, heard: asyncio.Event) -> None:
+        self._client = client
+        self._heard = heard
+        self._task = asyncio.create_task(self._listen(), name="receiver-nudges")
+
+    async def close(self) -> None:
+        """Stop listening and disconnect."""
+        self._task.cancel()
+        await asyncio.gather(self._task, return_exceptions=True)
+        await self._client.aclose()
+
+    async def _listen(self) -> None:
+        while True:
+            try:
+                async with self._client.pubsub() as subscription:
+                    await subscription.subscribe(CHANNEL)
+                    while True:
+                        if await subscription.get_message(timeout=None):
+                            self._heard.set()
+            except UNREACHABLE as error:
+                log.warning("redis_unreachable", error=type(error).__name__)
+                await asyncio.sleep(_PAUSE_SECONDS)

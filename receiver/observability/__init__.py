@@ -1,0 +1,1 @@
+"""Logs, metrics, and the failpoints of the crash tests."""

@@ -1,0 +1,58 @@
+"""Prometheus metrics: what was taken, refused and run, by names that never change."""
+
+from typing import Final
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+_BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+
+
+class IngressMetrics:
+    """Counts of callbacks. Children are kept: looking one up by its labels costs more than counting."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._taken = Counter(
+            "receiver_callbacks",
+            "Genuine callbacks by result: accepted, duplicate, conflict, quarantined",
+            ["source", "result"],
+            registry=registry,
+        )
+        self._rejected = Counter(
+            "receiver_rejected", "Callbacks that failed verification", ["source", "reason"], registry=registry
+        )
+        self._failed = Counter(
+            "receiver_failed", "Callbacks that the provider must repeat", ["source", "reason"], registry=registry
+        )
+        self.depth = Gauge("receiver_queue_depth", "Callbacks that wait for a commit", registry=registry)
+        self._children: dict[tuple[str, str], Counter] = {}
+
+    def taken(self, source: str, result: str) -> None:
+        """Count a genuine callback. `conflict` is the one to alert on: two facts under one id."""
+        key = (source, result)
+        child = self._children.get(key)
+        if child is None:
+            child = self._children[key] = self._taken.labels(source, result)
+        child.inc()
+
+    def rejected(self, source: str, reason: str) -> None:
+        """Count a callback that failed verification."""
+        self._rejected.labels(source, reason).inc()
+
+    def failed(self, source: str, reason: str) -> None:
+        """Count a callback that was answered "call again"."""
+        self._failed.labels(source, reason).inc()
+
+
+class DispatchMetrics:
+    """Counts and times of handler runs."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._runs = Counter("receiver_attempts", "Handler runs by outcome", ["handler", "outcome"], registry=registry)
+        self._seconds = Histogram(
+            "receiver_handler_seconds", "Duration of handler runs", ["handler"], buckets=_BUCKETS, registry=registry
+        )
+
+    def ran(self, handler: str, outcome: str, seconds: float) -> None:
+        """Count one run."""
+        self._runs.labels(handler, outcome).inc()
+        self._seconds.labels(handler).observe(seconds)

@@ -1,0 +1,33 @@
+"""What an operator's question may end in, beside the errors of the layers below."""
+
+from receiver.errors import ReceiverError
+
+
+class EventUnknown(ReceiverError):
+    """There is no such event, or more than one. The message says which ids there are."""
+
+    reason = "event_unknown"
+
+
+class NothingToReplay(ReceiverError):
+    """No dead dispatch fits."""
+
+    reason = "nothing_to_replay"
+
+
+class RequestUnreadable(ReceiverError):
+    """A captured callback is neither the JSON form nor raw HTTP, or cannot be read."""
+
+    reason = "request_unreadable"
+
+
+class PayloadWrong(ReceiverError):
+    """What should be sent cannot be made: an unknown sample, a path that leads nowhere."""
+
+    reason = "payload"
+
+
+class RedisUnavailable(ReceiverError):
+    """Redis cannot be reached. Only `receiver doctor` minds."""
+
+    reason = "redis_unavailable"

@@ -1,0 +1,37 @@
+"""What usually causes a failed verification, by reason, for the person who has to mend it."""
+
+from collections.abc import Mapping
+from typing import Final
+
+HINTS: Final[Mapping[str, str]] = {
+    "signature_mismatch": "usually the secret of another endpoint, account or mode (test and live have their own), or"
+    " a body that is not byte for byte what was sent: a framework that parsed and re-serialised it, a proxy that"
+    " rewrote it",
+    "signature_missing": "the header (or form field) with the signature is not there: a proxy that drops unknown"
+    " headers, or a sender that is not this provider",
+    "signature_malformed": "the signature is not written as this provider writes it: cut short, wrapped, or of another"
+    " scheme",
+    "signature_type_unknown": "signed with an algorithm that this provider does not offer for callbacks",
+    "timestamp_expired": "signed too long before it arrived: a replayed capture (give its time with --at), a queue in"
+    " between, or a clock that is ahead (`receiver doctor` compares it)",
+    "timestamp_future": "signed after it arrived: this machine's clock is behind (`receiver doctor` compares it)",
+    "timestamp_missing": "the time that is part of what is signed is not there: a proxy that drops unknown headers",
+    "timestamp_malformed": "the time is not plain Unix seconds: changed on the way, or of another scheme",
+    "key_unknown": "signed with a key that this source does not have: add the new certificate or public key and keep"
+    " the old one",
+    "serial_missing": "the header that names the key is not there: a proxy that drops unknown headers",
+    "nonce_missing": "the header with the nonce is not there: a proxy that drops unknown headers",
+    "id_missing": "the header with the event's id, which is part of what is signed, is not there",
+    "header_conflict": "a header that matters stands there twice with two values: a proxy that adds its own",
+    "header_malformed": "a header that matters is not ASCII, or longer than any signature",
+    "body_empty": "there is no body: it was read before it was captured, or the capture lacks the empty line before it",
+    "form_malformed": "the body is not a form as the provider sends it: decoded already, or sent as JSON",
+    "form_duplicate_name": "the form has a field twice, so nobody can say which value was signed",
+}
+
+_UNKNOWN: Final = "the callback is not what its provider signed"
+
+
+def hint(reason: str) -> str:
+    """What to look at first."""
+    return HINTS.get(reason, _UNKNOWN)

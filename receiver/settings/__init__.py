@@ -1,0 +1,12 @@
+"""What can be set, where it is read from, and how `env:` and `file:` references become secrets.
+
+Reading order: `model` (every setting with its default; `shapes` checks URLs), `load` (files and environment
+to a model; `variables` finds misspelt ones), `references` (`env:`, `file:`).
+"""
+
+from receiver.settings.load import load
+from receiver.settings.model import Settings, SourceSettings
+from receiver.settings.references import resolve
+from receiver.settings.shapes import without_password
+
+__all__ = ["Settings", "SourceSettings", "load", "resolve", "without_password"]

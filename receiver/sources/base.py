@@ -1,0 +1,151 @@
+"""What a provider is: data about its scheme, and a few pure functions over bytes.
+
+A provider is one file beside this one. It verifies (`authenticate`), reads facts out of verified bytes (`read`),
+gives handlers their data (`content`) and signs as the provider would (`sign`, for `receiver send` and tests).
+None of them does input or output, and none reads a clock: `now` is passed in.
+"""
+
+import datetime as dt
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+from receiver.errors import SettingsError
+from receiver.events import Callback, Fact, Verified, parse_exactly
+from receiver.sources.options import Option
+from receiver.sources.template import Sample, filled, unique_id
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ack:
+    """What a provider wants to hear."""
+
+    status: int
+    body: bytes = b""
+    content_type: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setting:
+    """One setting of a source, apart from `provider` and `verification`, which every source has."""
+
+    help: str
+    """One line for the reference and for error messages."""
+    secret: bool = False
+    """Never shown."""
+    many: bool = False
+    """One value or a list: any one of them may verify (rotation)."""
+    mapping: bool = False
+    """A table of name to value, such as serial to key."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Signed:
+    """A callback as the provider would send it."""
+
+    headers: tuple[tuple[str, str], ...]
+    body: bytes
+
+
+class Provider(ABC):
+    """A kind of sender. The class holds what is true of the provider, an instance one account's keys.
+
+    Constructing one parses the account's keys; nothing is parsed on the way of a callback. Without keys it can still
+    read, for sources that say `verification = "none"`.
+    """
+
+    name: ClassVar[str]
+    title: ClassVar[str]
+    settings: ClassVar[Mapping[str, Setting]]
+    needs: ClassVar[tuple[tuple[str, ...], ...]]
+    """What verification needs: of each group of settings at least one."""
+    keep_headers: ClassVar[frozenset[bytes]]
+    """Lower-case names of the headers stored with the event, enough to check its signature again; nothing else is."""
+    retry_horizon: ClassVar[dt.timedelta]
+    """For how long the provider repeats a callback: keys are kept at least as long."""
+    answer_deadline: ClassVar[dt.timedelta]
+    """How long the provider waits for the answer."""
+    success: ClassVar[Ack]
+    samples: ClassVar[Mapping[str, Sample]]
+    """Realistic callbacks of our own making, by a word that all providers share: paid, failed, refunded, …"""
+    id_form: ClassVar[str]
+    """How the provider's event ids look, for `sample_id`."""
+
+    @abstractmethod
+    def __init__(self, options: Mapping[str, Option]) -> None:
+        """Parse the keys. Raises SettingsError, whose message begins with the option's name."""
+
+    @abstractmethod
+    def authenticate(self, callback: Callback, now: float) -> int:
+        """Check the provider's signature over the raw bytes.
+
+        Args:
+            callback: as it arrived.
+            now: Unix seconds.
+
+        Returns:
+            The index of the key that matched.
+
+        Raises:
+            VerificationError: in every other case, malformed input included.
+        """
+
+    @abstractmethod
+    def read(self, callback: Callback) -> tuple[Fact, ...]:
+        """The facts in an authentic callback. Never raises: what cannot be read is an odd fact."""
+
+    def content(self, body: bytes) -> object:
+        """What handlers get as `event.data`. Raises ValueError if the body cannot be read."""
+        return parse_exactly(body)
+
+    @abstractmethod
+    def sign(self, payload: Mapping[str, object], now: float) -> Signed:
+        """The callback that the provider would send for `payload`, signed with the newest key.
+
+        Args:
+            payload: what `sample` returns, perhaps changed.
+            now: Unix seconds.
+
+        Raises:
+            SettingsError: the source has no key to sign with. The message begins with the option's name.
+        """
+
+    def failure(self, reason: str) -> Mapping[str, str]:
+        """Members that the provider wants in the body of a failure answer, beside the problem's own."""
+        del reason
+        return {}
+
+    def verify(self, callback: Callback, now: float) -> Verified:
+        """Authenticate, then read. Raises VerificationError."""
+        matched = self.authenticate(callback, now)
+        return Verified(facts=self.read(callback), secret=matched)
+
+    @classmethod
+    def sample(cls, what: str, *, external_id: str, entity_id: str, created: int) -> dict[str, object]:
+        """A payload for `sign`.
+
+        Args:
+            what: a word of `samples`, or an event type of the provider.
+            external_id: the event's id, such as `sample_id` gives.
+            entity_id: the payment or order it is about.
+            created: Unix seconds of the event's creation.
+
+        Raises:
+            SettingsError: there is no such sample.
+        """
+        found = cls.samples.get(what) or next((s for s in cls.samples.values() if s.type == what), None)
+        if found is None:
+            known = ", ".join(f"{word} ({sample.type})" for word, sample in cls.samples.items())
+            raise SettingsError(f"{cls.name} has no sample {what!r}; it has {known}")
+        return filled(found, external_id=external_id, entity_id=entity_id, created=created)
+
+    @classmethod
+    def sample_id(cls, unique: str, created: int) -> str:
+        """An event id as the provider makes them.
+
+        Args:
+            unique: digits and lower-case letters that tell it from other ids of the same second.
+            created: Unix seconds of the event's creation.
+        """
+        return unique_id(cls.id_form, unique, created)

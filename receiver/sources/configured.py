@@ -1,0 +1,109 @@
+"""From settings to sources: accounts with parsed keys, or one error that names everything that is wrong."""
+
+import datetime as dt
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from receiver.errors import SettingsError
+from receiver.events import Callback, Verified
+from receiver.settings import Settings, SourceSettings
+from receiver.sources.alipay import Alipay
+from receiver.sources.base import Provider, Signed
+from receiver.sources.given import given_options
+from receiver.sources.standardwebhooks import StandardWebhooks
+from receiver.sources.stripe import Stripe
+from receiver.sources.wechatpay import WeChatPay
+
+PROVIDERS: Final[Mapping[str, type[Provider]]] = {
+    provider.name: provider for provider in (Stripe, StandardWebhooks, Alipay, WeChatPay)
+}
+RESERVED: Final = "internal"
+"""The source of events that handlers emit; nobody may call it."""
+_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """One configured account of a provider."""
+
+    name: str
+    """As in `/callbacks/{name}`."""
+    provider: Provider
+    """The scheme, with this account's keys."""
+    verified: bool
+    """False where the settings say `verification = "none"`: facts are taken from anybody."""
+
+    def verify(self, callback: Callback, now: float) -> Verified:
+        """The facts in `callback`, if its provider sent it at `now` (Unix seconds).
+
+        Raises:
+            VerificationError: it did not.
+        """
+        if not self.verified:
+            return Verified(facts=self.provider.read(callback), secret=-1)
+        return self.provider.verify(callback, now)
+
+    def content(self, body: bytes) -> object:
+        """What handlers get as `event.data`. Raises ValueError if the body cannot be read."""
+        return self.provider.content(body)
+
+    def sign(self, payload: Mapping[str, object], now: float) -> Signed:
+        """The callback that the provider would send at `now` (Unix seconds).
+
+        Raises:
+            SettingsError: the source has no key to sign with; the message begins with the setting's full name.
+        """
+        try:
+            return self.provider.sign(payload, now)
+        except SettingsError as error:
+            raise SettingsError(f"sources.{self.name}.{error}") from None
+
+
+def build_sources(settings: Settings, folder: Path) -> dict[str, Source]:
+    """Every configured source, by name.
+
+    Args:
+        settings: as loaded.
+        folder: what the paths of `file:` references are relative to.
+
+    Raises:
+        SettingsError: one line for each mistake, beginning with the setting's full name.
+    """
+    problems: list[str] = []
+    found: dict[str, Source] = {}
+    for name, source in settings.sources.items():
+        try:
+            found[name] = _source(name, source, settings.retention_days, folder)
+        except SettingsError as error:
+            problems.extend(str(error).splitlines())
+    if problems:
+        raise SettingsError("\n".join(problems))
+    return found
+
+
+def _source(name: str, settings: SourceSettings, retention_days: int, folder: Path) -> Source:
+    prefix = f"sources.{name}"
+    if not _NAME.fullmatch(name):
+        quoted = json.dumps(name, ensure_ascii=False)  # as such a name is written in the settings file
+        raise SettingsError(f"sources.{quoted}: a name has up to 64 letters, digits, dots, hyphens and underscores")
+    if name == RESERVED:
+        raise SettingsError(f"{prefix}: this name is kept for events that handlers emit")
+    provider = PROVIDERS.get(settings.provider)
+    if provider is None:
+        raise SettingsError(f"{prefix}.provider: {settings.provider!r} is none of {', '.join(sorted(PROVIDERS))}")
+    if provider.retry_horizon > dt.timedelta(days=retention_days):
+        hours = provider.retry_horizon // dt.timedelta(hours=1)
+        raise SettingsError(
+            f"retention_days: {retention_days} is too short for {prefix}: {provider.title} repeats for {hours} hours"
+        )
+    verified = settings.verification != "none"
+    options = given_options(provider, settings.model_extra or {}, prefix, folder, verified=verified)
+    try:
+        built = provider(options)
+    except SettingsError as error:
+        raise SettingsError(f"{prefix}.{error}") from None
+    return Source(name=name, provider=built, verified=verified)

@@ -1,0 +1,96 @@
+"""What a source was given: checks the shape of its settings and puts secrets in the place of references."""
+
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from receiver.errors import SettingsError
+from receiver.settings import resolve
+from receiver.sources.base import Provider, Setting
+from receiver.sources.options import Option
+
+
+def given_options(
+    provider: type[Provider], given: Mapping[str, object], prefix: str, folder: Path, *, verified: bool
+) -> dict[str, Option]:
+    """The provider's options with every `env:` and `file:` read.
+
+    Args:
+        provider: knows which settings there are.
+        given: what stands in the source's section beside `provider` and `verification`.
+        prefix: the section's full name, for errors.
+        folder: what paths are relative to.
+        verified: whether what verification needs must be there.
+
+    Raises:
+        SettingsError: one line for each mistake.
+    """
+    problems = [_unknown(name, provider, prefix) for name in given if name not in provider.settings]
+    options: dict[str, Option] = {}
+    for name, setting in provider.settings.items():
+        if name not in given:
+            continue
+        try:
+            options[name] = _option(given[name], setting, f"{prefix}.{name}", folder)
+        except SettingsError as error:
+            problems.append(str(error))
+    if verified:
+        problems.extend(_missing(group, provider, prefix) for group in provider.needs if not _any(group, given))
+    if problems:
+        raise SettingsError("\n".join(problems))
+    return options
+
+
+def _unknown(name: str, provider: type[Provider], prefix: str) -> str:
+    known = ", ".join(["provider", "verification", *provider.settings])
+    return f"{prefix}.{name}: unknown setting; {provider.name} has {known}"
+
+
+def _missing(group: tuple[str, ...], provider: type[Provider], prefix: str) -> str:
+    others = "".join(f", or {prefix}.{name}" for name in group[1:])
+    return f"{prefix}.{group[0]}: is missing{others} ({provider.settings[group[0]].help})"
+
+
+def _any(names: Iterable[str], given: Mapping[str, object]) -> bool:
+    return any(name in given for name in names)
+
+
+def _option(value: object, setting: Setting, name: str, folder: Path) -> Option:
+    if setting.mapping:
+        return _table(_decoded(value, "{"), name, folder)
+    if setting.many:
+        return _list(_decoded(value, "["), name, folder)
+    if not isinstance(value, str):
+        raise SettingsError(f"{name}: must be one string")
+    return resolve(value, setting=name, folder=folder)
+
+
+def _list(value: object, name: str, folder: Path) -> tuple[str, ...]:
+    items = value if isinstance(value, list) else [value]
+    if not items:
+        raise SettingsError(f"{name}: is empty")
+    return tuple(_string(item, f"{name}[{index}]", folder) for index, item in enumerate(items))
+
+
+def _table(value: object, name: str, folder: Path) -> dict[str, str]:
+    if not isinstance(value, dict):
+        raise SettingsError(f"{name}: must be a table of names and strings")
+    if not value:
+        raise SettingsError(f"{name}: is empty")
+    return {str(key): _string(item, f"{name}.{key}", folder) for key, item in value.items()}
+
+
+def _string(value: object, name: str, folder: Path) -> str:
+    if not isinstance(value, str):
+        raise SettingsError(f"{name}: must be a string")
+    return resolve(value, setting=name, folder=folder)
+
+
+def _decoded(value: object, opening: str) -> object:
+    """Lists and tables come from environment variables as JSON; what only looks like it is a plain string."""
+    if isinstance(value, str) and value.lstrip().startswith(opening):
+        try:
+            return json.loads(value)
+        except ValueError:
+            return value
+    return value

@@ -1,0 +1,27 @@
+"""A source's settings as a provider's constructor takes them, and how it asks for them."""
+
+from collections.abc import Mapping
+from typing import TypeAlias
+
+Option: TypeAlias = str | tuple[str, ...] | Mapping[str, str]
+"""One setting after `env:` and `file:` were read: one string, several (`many`) or a table (`mapping`)."""
+
+
+def text(options: Mapping[str, Option], name: str) -> str | None:
+    """The one value of `name`, or None."""
+    value = options.get(name)
+    return value if isinstance(value, str) else None
+
+
+def texts(options: Mapping[str, Option], name: str) -> tuple[str, ...]:
+    """The values of `name`, none where it was not given."""
+    value = options.get(name, ())
+    if isinstance(value, str):
+        return (value,)
+    return value if isinstance(value, tuple) else ()
+
+
+def table(options: Mapping[str, Option], name: str) -> Mapping[str, str]:
+    """The table called `name`, empty where it was not given."""
+    value = options.get(name)
+    return value if isinstance(value, Mapping) else {}

@@ -1,0 +1,1 @@
+"""Bodies for `receiver send`, the demo and tests: one file for each provider, all made up, nothing recorded."""

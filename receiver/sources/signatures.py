@@ -1,0 +1,81 @@
+"""What signature schemes share: strict headers, strict numbers, strict base64, comparison in constant time.
+
+Strict means: one spelling of a value is accepted and every other refused, with a reason. Official SDKs accept more
+(`float("1e400")`, base64 with junk inside, Arabic digits), and several raise errors that nobody expects.
+"""
+
+import binascii
+import hmac
+from collections.abc import Iterable
+from typing import Final
+
+from receiver.errors import VerificationError
+from receiver.events import Callback
+
+LONGEST_HEADER: Final = 8192
+"""Bytes of a signature header: room for a hundred signatures, while 20,000 are refused before any is looked at."""
+_LONGEST_TIMESTAMP: Final = 12
+
+
+def headers(callback: Callback, wanted: frozenset[bytes]) -> dict[bytes, bytes]:
+    """The wanted headers that are there, by lower-case name.
+
+    Raises:
+        VerificationError: `header_conflict` if one stands there twice with two values, since nobody can say which
+            was meant; `header_malformed` if one is not ASCII or longer than any signature.
+    """
+    found: dict[bytes, bytes] = {}
+    for name, value in callback.headers:
+        if name in wanted:
+            if found.setdefault(name, value) != value:
+                raise VerificationError("header_conflict")
+            if len(value) > LONGEST_HEADER or not value.isascii():
+                raise VerificationError("header_malformed")
+    return found
+
+
+def timestamp(text: bytes) -> int:
+    """Unix seconds, written as ASCII digits and nothing else.
+
+    Raises:
+        VerificationError: `timestamp_malformed`.
+    """
+    # `bytes.isdigit` knows ASCII only: no sign, space, underscore, point, exponent or Arabic digit passes.
+    if not text.isdigit() or len(text) > _LONGEST_TIMESTAMP:
+        raise VerificationError("timestamp_malformed")
+    return int(text)
+
+
+def within(sent: int, now: float, tolerance: float, *, edge: bool = True) -> None:
+    """Check that `sent` is no further than `tolerance` seconds from `now`, either way.
+
+    Args:
+        sent: Unix seconds that the sender signed.
+        now: Unix seconds.
+        tolerance: seconds.
+        edge: whether exactly that far is still fine.
+
+    Raises:
+        VerificationError: `timestamp_expired` or `timestamp_future`.
+    """
+    age = now - sent
+    if abs(age) > tolerance or (not edge and abs(age) == tolerance):
+        raise VerificationError("timestamp_expired" if age > 0 else "timestamp_future")
+
+
+def any_equal(candidates: Iterable[bytes], expected: bytes) -> bool:
+    """Whether one candidate is what was expected, compared in constant time and without stopping early."""
+    matched = False
+    for candidate in candidates:
+        matched |= hmac.compare_digest(candidate, expected)
+    return matched
+
+
+def strict_base64(text: bytes) -> bytes | None:
+    """The bytes that `text` stands for, or None unless it is exactly how they are written in base64 (RFC 4648 § 4)."""
+    try:
+        raw = binascii.a2b_base64(text, strict_mode=True)
+    except ValueError:
+        return None
+    # Strict mode still lets stray bits behind the last byte pass.
+    return raw if binascii.b2a_base64(raw, newline=False) == text else None

@@ -1,0 +1,37 @@
+"""Times as providers write them, bounded to what Postgres and the key can hold."""
+
+import datetime as dt
+from typing import Final
+
+LATEST: Final = 2**32 - 1
+"""Unix seconds, in the year 2106: what is later is a mistake, such as milliseconds in the place of seconds."""
+
+
+def from_unix(value: object) -> dt.datetime | None:
+    """An integer of Unix seconds as a time, None if it is anything else."""
+    if type(value) is not int or not 0 < value <= LATEST:
+        return None
+    return dt.datetime.fromtimestamp(value, dt.UTC)
+
+
+def from_iso(value: object, zone: dt.timezone | None = None) -> dt.datetime | None:
+    """An ISO 8601 string as a time, None if it is anything else.
+
+    Args:
+        value: what stands in the message.
+        zone: what a time without offset is meant in; None: such a time is not accepted.
+    """
+    if not isinstance(value, str):
+        return None
+    try:
+        time = dt.datetime.fromisoformat(value)
+    except ValueError:
+        return None
+    if time.tzinfo is None:
+        if zone is None:
+            return None
+        time = time.replace(tzinfo=zone)
+    try:
+        return time if 0 < time.timestamp() <= LATEST else None
+    except OverflowError:  # the first and the last day of the calendar, moved to UTC
+        return None

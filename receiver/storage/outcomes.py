@@ -1,0 +1,187 @@
+"""What became of a run: the fence before it, success inside its transaction, failure in one of its own; and replay.
+
+The hot statements are prepared in the session and run as `BEGIN; EXECUTE …` and `EXECUTE …; COMMIT`: two round
+trips beside the handler's own. Such a message carries literals only; they are ids, numbers, checked names and
+hexadecimal digits, made here.
+"""
+
+import uuid
+from collections.abc import Sequence
+from typing import Final
+
+import msgspec
+
+from receiver.storage.engine import Connection
+from receiver.storage.leases import Lease
+
+# The setting lives exactly as long as this transaction: a handler that ended it by raw SQL and went on in another
+# one has lost it. `state || ''` keeps the planner off the index of what is due: the primary key is always better.
+_FENCE: Final = """
+PREPARE receiver_fence(uuid, text, int) AS
+SELECT set_config('receiver.fence', $3::text, true)
+FROM receiver.dispatch
+WHERE event_id = $1 AND handler = $2 AND epoch = $3 AND state || '' = 'leased'
+FOR UPDATE
+"""
+
+# No row: the division fails, and the COMMIT behind it is not reached.
+_SUCCEED: Final = """
+PREPARE receiver_succeed(uuid, text, int) AS
+WITH done AS (
+    UPDATE receiver.dispatch SET state = 'succeeded', due_at = now(), reason = NULL
+    WHERE event_id = $1 AND handler = $2 AND epoch = $3 AND state || '' = 'leased'
+        AND current_setting('receiver.fence', true) = $3::text
+    RETURNING attempts, trigger, worker
+), tried AS (
+    INSERT INTO receiver.attempt
+        (event_id, handler, epoch, number, trigger, worker, started_at, finished_at, outcome)
+    SELECT $1, $2, $3, attempts, trigger, worker, now(), clock_timestamp(), 'succeeded' FROM done
+)
+SELECT 1 / count(*) FROM done
+"""
+
+_FAIL: Final = """
+PREPARE receiver_fail(uuid, text, int, text, float8, float8, text, text, int) AS
+WITH held AS MATERIALIZED (
+    SELECT attempts, trigger, worker FROM receiver.dispatch
+    WHERE event_id = $1 AND handler = $2 AND epoch = $3 AND state || '' = 'leased'
+    FOR UPDATE
+), failed AS (
+    UPDATE receiver.dispatch AS d
+    SET state = CASE $4 WHEN 'dead' THEN 'dead' ELSE 'ready' END, due_at = now() + make_interval(secs => $5),
+        trigger = 'scheduled', reason = $7, attempts = d.attempts - $9
+    FROM held WHERE d.event_id = $1 AND d.handler = $2
+)
+INSERT INTO receiver.attempt
+    (event_id, handler, epoch, number, trigger, worker, started_at, finished_at, outcome, reason, error)
+SELECT $1, $2, $3, attempts, trigger, worker, now() - make_interval(secs => $6), now(), $4, $7, $8 FROM held
+"""
+
+_COUNT: Final = """
+PREPARE receiver_count(uuid, text, int) AS
+UPDATE receiver.dispatch SET attempts = attempts + 1
+WHERE event_id = $1 AND handler = $2 AND epoch = $3 AND state || '' = 'leased'
+"""
+
+_BURY: Final = """
+PREPARE receiver_bury(uuid, text, int, int, text) AS
+UPDATE receiver.dispatch SET state = 'dead', due_at = now(), attempts = $4, reason = $5
+WHERE event_id = $1 AND handler = $2 AND epoch = $3 AND state || '' = 'leased'
+"""
+
+PREPARE: Final = f"{_FENCE};{_SUCCEED};{_FAIL};{_COUNT};{_BURY}"
+
+# Locked rows are being run at this moment: they need no replay, and waiting for them would take as long as they do.
+_REPLAY: Final = """
+WITH chosen AS MATERIALIZED (
+    SELECT event_id, handler FROM receiver.dispatch
+    WHERE {chosen}
+    FOR UPDATE SKIP LOCKED
+)
+UPDATE receiver.dispatch AS d
+SET state = 'ready', due_at = now(), attempts = 0, epoch = d.epoch + 1, trigger = 'manual', reason = NULL
+FROM chosen WHERE d.event_id = chosen.event_id AND d.handler = chosen.handler
+RETURNING d.event_id, d.handler
+"""
+_REPLAY_EVENT: Final = _REPLAY.format(
+    chosen="event_id = $1 AND state <> 'succeeded' AND ($2::text IS NULL OR handler = $2)"
+)
+_REPLAY_DEAD: Final = _REPLAY.format(
+    chosen="""(event_id, handler) IN (
+        SELECT event_id, handler FROM receiver.dispatch
+        WHERE state = 'dead' AND ($1::text IS NULL OR handler = $1)
+        ORDER BY due_at LIMIT $2
+    ) AND state = 'dead'"""
+)
+
+
+class Failure(msgspec.Struct, frozen=True, kw_only=True):
+    """How a run failed and what comes next."""
+
+    dead: bool
+    """No further automatic run."""
+    delay: float
+    """Seconds until the next one."""
+    reason: str
+    """A few words for operators."""
+    error: str | None
+    """Type, message and place of the exception."""
+    counts: bool = True
+    """False where the handler is not to blame."""
+
+
+def fence(lease: Lease) -> str:
+    """Begin a transaction and lock the dispatch, if it is still ours; ends in `SELECT 1`, or `SELECT 0` if not."""
+    return f"BEGIN; EXECUTE receiver_fence({_key(lease)})"
+
+
+def succeed(lease: Lease) -> str:
+    """Record success and commit. Fails with division by zero if this is not the transaction of our fence."""
+    return f"EXECUTE receiver_succeed({_key(lease)}); COMMIT"
+
+
+def fail(lease: Lease, failure: Failure, elapsed: float) -> str:
+    """Roll back, then record the failure in a transaction of its own; ends in `INSERT 0 1` if it was still ours.
+
+    One message, so that nobody takes the dispatch over between the two.
+
+    Args:
+        lease: of the run.
+        failure: to be recorded.
+        elapsed: seconds that the run took.
+    """
+    outcome = "dead" if failure.dead else "retry"
+    return (
+        f"ROLLBACK; EXECUTE receiver_fail({_key(lease)}, '{outcome}', {failure.delay:.6f}, {elapsed:.6f},"
+        f" {_literal(failure.reason)}, {_literal(failure.error)}, {0 if failure.counts else 1})"
+    )
+
+
+def bury(lease: Lease, reason: str) -> str:
+    """Make it dead without a run; ends in `UPDATE 1` if it was still ours."""
+    return f"EXECUTE receiver_bury({_key(lease)}, {lease.attempt - 1}, {_literal(reason)})"
+
+
+def count(lease: Lease) -> str:
+    """Count the attempt of a suspect before it starts, come what may; ends in `UPDATE 1` if it was still ours."""
+    return f"EXECUTE receiver_count({_key(lease)})"
+
+
+async def replay_event(connection: Connection, event_id: uuid.UUID, handler: str | None) -> Sequence[str]:
+    """Make the dispatches of one event due now, with all attempts before them; those that succeeded stay as they are.
+
+    One that is being run at this moment is left alone. Commits.
+
+    Args:
+        connection: in autocommit.
+        event_id: the event.
+        handler: only this handler's; None: all.
+
+    Returns:
+        The names of the handlers that will run.
+    """
+    return [row[1] for row in await connection.fetch(_REPLAY_EVENT, event_id, handler)]
+
+
+async def replay_dead(connection: Connection, handler: str | None, most: int) -> int:
+    """Make up to `most` dead dispatches due now, those first that died first; how many. Commits.
+
+    Args:
+        connection: in autocommit.
+        handler: only this handler's; None: of all.
+        most: call again while as many were found.
+    """
+    return len(await connection.fetch(_REPLAY_DEAD, handler, most))
+
+
+def _key(lease: Lease) -> str:
+    # The name comes from the registry, which lets no quote in.
+    return f"'{lease.event_id}', '{lease.handler}', {lease.epoch}"
+
+
+def _literal(text: str | None) -> str:
+    """`text` as an SQL expression that can hold nothing but itself."""
+    if text is None:
+        return "NULL"
+    encoded = text.replace("\0", "").encode("utf-8", "replace")
+    return f"convert_from(decode('{encoded.hex()}', 'hex'), 'UTF8')"

@@ -1,0 +1,95 @@
+"""A connection that its owner keeps for long and that never gets back into a pool, whatever was done to it."""
+
+import asyncio
+from typing import Final, Self
+
+import asyncpg
+import structlog
+from sqlalchemy.engine import Connection as SyncConnection
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from receiver.errors import StoreUnavailable
+from receiver.storage.engine import Connection, raw_connection
+
+log = structlog.get_logger(__name__)
+
+CUT: Final = (OSError, EOFError, TimeoutError, asyncpg.PostgresConnectionError, asyncpg.InterfaceError)
+"""What asyncpg raises when there is no answer."""
+UNREACHABLE: Final = (*CUT, asyncpg.PostgresError, SQLAlchemyError)
+"""What may be raised while connecting."""
+
+
+class OwnConnection:
+    """One connection, seen three ways.
+
+    Args:
+        asynchronous: as SQLAlchemy's asyncio extension sees it.
+        sync: as sessions in a greenlet see it.
+        raw: as asyncpg sees it.
+    """
+
+    def __init__(self, asynchronous: AsyncConnection, sync: SyncConnection, raw: Connection) -> None:
+        self.asynchronous = asynchronous
+        self.sync = sync
+        self.raw = raw
+
+    @classmethod
+    async def open(cls, engine: AsyncEngine, prepare: str = "") -> Self:
+        """Connect.
+
+        Args:
+            engine: autocommit.
+            prepare: SQL to run first.
+
+        Raises:
+            StoreUnavailable: Postgres cannot be reached.
+        """
+        try:
+            asynchronous = await engine.connect()
+            raw = await raw_connection(asynchronous)
+            await asynchronous.run_sync(SyncConnection.detach)
+            made = cls(asynchronous, await asynchronous.run_sync(lambda sync: sync), raw)
+        except UNREACHABLE as error:
+            raise StoreUnavailable("Postgres cannot be reached") from error
+        try:
+            await raw.execute(prepare)
+        except BaseException as error:
+            await made.discard()
+            if isinstance(error, UNREACHABLE):
+                raise StoreUnavailable("Postgres has no schema of ours that fits; run `receiver migrate`") from error
+            raise
+        return made
+
+    @property
+    def alive(self) -> bool:
+        """It is open, as far as we know."""
+        return not (self.raw.is_closed() or self.sync.closed or self.sync.invalidated)
+
+    async def say(self, sql: str, seconds: float | None = None) -> str:
+        """Run `sql`, which holds no parameters; the status of its last statement.
+
+        Args:
+            sql: one or several statements, one round trip.
+            seconds: to wait for the answer; None: as long as it takes.
+
+        Raises:
+            StoreUnavailable: the connection was cut; whether `sql` was run is unknown.
+        """
+        try:
+            return await self.raw.execute(sql, timeout=seconds)
+        except (*CUT, asyncpg.PostgresError) as error:
+            if isinstance(error, TimeoutError) or not self.alive:
+                raise StoreUnavailable("Postgres cut the connection") from error
+            raise
+
+    async def discard(self) -> None:
+        """Close it for good, without asking Postgres."""
+        self.raw.terminate()
+        await asyncio.shield(self._close())
+
+    async def _close(self) -> None:
+        try:
+            await self.asynchronous.close()
+        except UNREACHABLE as error:
+            log.debug("connection_discarded", error=type(error).__name__)

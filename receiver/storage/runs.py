@@ -1,0 +1,160 @@
+"""One slot's connection: handlers' transactions on it, one after another, each behind its fence.
+
+The dispatcher's own statements go straight to asyncpg; the handler's session is bound to the same connection.
+"""
+
+import asyncio
+from contextlib import suppress
+from typing import Final
+
+import asyncpg
+from sqlalchemy.engine import RootTransaction
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
+from sqlalchemy.orm import Session
+
+from receiver.errors import LeaseLost, StoreUnavailable, TransactionAborted, TransactionEnded
+from receiver.storage import outcomes
+from receiver.storage.leases import Lease
+from receiver.storage.outcomes import Failure
+from receiver.storage.own import UNREACHABLE, OwnConnection
+from receiver.storage.sessions import lend, lend_sync, take_back
+
+_RECORD_SECONDS: Final = 10.0
+
+
+class RunConnection:
+    """A connection for handlers' transactions; to be opened before each run.
+
+    Args:
+        engine: autocommit, with an `idle_in_transaction_session_timeout` below the lease.
+    """
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self._engine = engine
+        self._own: OwnConnection | None = None
+        self._loan: tuple[Session, RootTransaction] | None = None
+        self._touching = asyncio.Lock()
+
+    @property
+    def alive(self) -> bool:
+        """There is a connection, as far as we know."""
+        return self._own is not None and self._own.alive
+
+    async def open(self) -> None:
+        """Connect and prepare, unless that is done.
+
+        Raises:
+            StoreUnavailable: Postgres cannot be reached.
+        """
+        if not self.alive:
+            await self.discard()
+            self._own = await OwnConnection.open(self._engine, outcomes.PREPARE)
+
+    async def begin(self, lease: Lease) -> None:
+        """Begin the run's transaction and lock its dispatch.
+
+        Raises:
+            LeaseLost: somebody else owns it by now.
+            StoreUnavailable: the connection was cut.
+        """
+        own = self._opened()
+        if lease.suspect:
+            await own.say(outcomes.count(lease))
+        if await own.say(outcomes.fence(lease)) != "SELECT 1":
+            await own.say("ROLLBACK")
+            raise LeaseLost("somebody else took the dispatch over")
+
+    def lend(self) -> AsyncSession:
+        """A session for a coroutine function, in the transaction that was begun."""
+        own = self._opened()
+        root = own.sync.begin()
+        session = lend(own.asynchronous)
+        self._loan = session.sync_session, root
+        return session
+
+    def lend_sync(self) -> Session:
+        """The same for a plain function, which runs in a thread."""
+        own = self._opened()
+        root = own.sync.begin()
+        session = lend_sync(own.sync)
+        self._loan = session, root
+        return session
+
+    async def succeed(self, lease: Lease) -> None:
+        """Record success and commit, with all that the handler wrote.
+
+        Raises:
+            TransactionEnded: the handler ended the transaction by SQL of its own.
+            TransactionAborted: a statement had failed and the handler went on.
+            StoreUnavailable: the connection was cut; whether it is committed is unknown.
+            asyncpg.PostgresError: Postgres refused the commit, for a deferred constraint for example.
+        """
+        own = self._opened()
+        async with self._touching:
+            if not self._take_back() or not own.alive:
+                raise TransactionAborted("the session's transaction was rolled back, and the handler went on")
+            if not own.raw.is_in_transaction():
+                raise TransactionEnded("the handler ended its transaction; use begin_nested(), or raise an exception")
+            try:
+                await own.say(outcomes.succeed(lease))
+            except asyncpg.InFailedSQLTransactionError as error:
+                raise TransactionAborted("a statement failed, and the handler went on") from error
+            except asyncpg.DivisionByZeroError as error:
+                raise TransactionEnded("the handler ended its transaction and began another") from error
+
+    async def fail(self, lease: Lease, failure: Failure, elapsed: float) -> bool:
+        """Roll back whatever the handler wrote, then record the failure in a transaction of its own.
+
+        Returns:
+            False if somebody else owned the dispatch by then: nothing is recorded.
+
+        Raises:
+            StoreUnavailable: the connection was cut; the lease will run out.
+        """
+        own = self._opened()
+        with suppress(SQLAlchemyError):  # a task that the handler left behind may be using the session
+            self._take_back()
+        return await own.say(outcomes.fail(lease, failure, elapsed), _RECORD_SECONDS) == "INSERT 0 1"
+
+    async def bury(self, lease: Lease, reason: str) -> bool:
+        """Make the dispatch dead without a run; False if somebody else owned it.
+
+        Raises:
+            StoreUnavailable: the connection was cut; the lease will run out.
+        """
+        return await self._opened().say(outcomes.bury(lease, reason), _RECORD_SECONDS) == "UPDATE 1"
+
+    async def touch(self) -> None:
+        """Keep Postgres from ending a transaction whose handler is busy elsewhere; what it says does not matter."""
+        if self._loan is None or self._touching.locked() or self._own is None:
+            return
+        async with self._touching:
+            try:
+                # Through SQLAlchemy, whose adapter lets one statement at a time onto the connection.
+                await self._own.asynchronous.exec_driver_sql("SELECT 1")
+            except UNREACHABLE:
+                return
+
+    async def discard(self) -> None:
+        """Close the connection for good; Postgres rolls back what was not committed."""
+        own, self._own, self._loan = self._own, None, None
+        if own is not None:
+            await own.discard()
+
+    def _opened(self) -> OwnConnection:
+        if self._own is None:
+            raise StoreUnavailable("the connection was cut")
+        return self._own
+
+    def _take_back(self) -> bool:
+        """End the loan; whether nobody had ended the transaction behind our back. Sends nothing to Postgres."""
+        loan, self._loan = self._loan, None
+        if loan is None:
+            return True
+        session, root = loan
+        untouched = root.is_active
+        if untouched:
+            root.close()
+        take_back(session)
+        return untouched

@@ -1,0 +1,131 @@
+"""The tables in schema `receiver`, as alembic compares them with the database."""
+
+import datetime as dt
+from typing import TypeVar
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import JSONB, UUID
+from sqlalchemy.types import TypeEngine
+
+SCHEMA = "receiver"
+metadata = sa.MetaData(
+    schema=SCHEMA,
+    naming_convention={
+        "pk": "%(table_name)s_pkey",
+        "ix": "%(table_name)s_%(column_0_N_name)s_idx",
+        "uq": "%(table_name)s_%(column_0_N_name)s_key",
+        "ck": "%(table_name)s_%(constraint_name)s_check",
+    },
+)
+
+_now = sa.text("now()")
+_zero = sa.text("0")
+
+
+_T = TypeVar("_T")
+
+
+def _column(
+    name: str, kind: TypeEngine[_T], *, null: bool = False, default: sa.TextClause | None = None
+) -> sa.Column[_T]:
+    return sa.Column(name, kind, nullable=null, server_default=default)
+
+
+def _time(name: str, *, null: bool = False, default: sa.TextClause | None = _now) -> sa.Column[dt.datetime]:
+    return _column(name, sa.TIMESTAMP(timezone=True), null=null, default=None if null else default)
+
+
+# One row. Its id tells apart schemas that were dropped and made again in one database: marks carry it.
+installation = sa.Table(
+    "installation",
+    metadata,
+    sa.Column("id", UUID(), primary_key=True, server_default=sa.text("gen_random_uuid()")),
+    _time("created_at"),
+)
+
+# What makes a duplicate impossible. Small, never partitioned by arrival: uniqueness must be global.
+dedup_key = sa.Table(
+    "dedup_key",
+    metadata,
+    sa.Column("key", sa.LargeBinary, primary_key=True),
+    _column("event_id", UUID()),
+    _column("fingerprint", sa.LargeBinary(), null=True),
+    _time("created_at"),
+    _column("duplicates", sa.Integer(), default=_zero),
+)
+
+# Partitioned by its id, a UUIDv7, whose head is the time of arrival: retention drops partitions, and a look-up by
+# id touches one partition without knowing the time.
+event = sa.Table(
+    "event",
+    metadata,
+    sa.Column("id", UUID(), primary_key=True),
+    _column("key", sa.LargeBinary()),
+    _column("source", sa.Text()),
+    _column("provider", sa.Text()),
+    _column("external_id", sa.Text()),
+    _column("type", sa.Text(), null=True),
+    _column("entity_id", sa.Text(), null=True),
+    _column("livemode", sa.Boolean(), null=True),
+    _time("occurred_at", null=True),
+    _time("received_at"),
+    _column("headers", JSONB()),
+    _column("body", sa.LargeBinary()),
+    postgresql_partition_by="RANGE (id)",
+)
+
+# The queue. `due_at` is the lease's end while a row is leased. No foreign key to `event`: it would cost the hot
+# path a look-up per row, and retention drops events by partition.
+dispatch = sa.Table(
+    "dispatch",
+    metadata,
+    sa.Column("event_id", UUID(), primary_key=True),
+    sa.Column("handler", sa.Text, primary_key=True),
+    _column("state", sa.Text(), default=sa.text("'ready'")),
+    _column("epoch", sa.Integer(), default=_zero),
+    _column("attempts", sa.Integer(), default=_zero),
+    _time("due_at"),
+    _column("trigger", sa.Text(), default=sa.text("'scheduled'")),
+    _column("reason", sa.Text(), null=True),
+    _column("worker", sa.Text(), null=True),  # who leased it last,
+    _time("leased_at", null=True),  # and when
+    sa.CheckConstraint("state IN ('ready', 'leased', 'succeeded', 'dead')", name="state"),
+    sa.CheckConstraint("trigger IN ('scheduled', 'manual')", name="trigger"),
+)
+sa.Index("dispatch_due_idx", dispatch.c.due_at, postgresql_where=sa.text("state IN ('ready', 'leased')"))
+sa.Index("dispatch_dead_idx", dispatch.c.due_at, postgresql_where=sa.text("state = 'dead'"))
+
+# What an operator reads: each run of a dispatch, numbered by its epoch, since a number may be run again by a replay.
+attempt = sa.Table(
+    "attempt",
+    metadata,
+    sa.Column("event_id", UUID(), primary_key=True),
+    sa.Column("handler", sa.Text, primary_key=True),
+    sa.Column("epoch", sa.Integer, primary_key=True),
+    _column("number", sa.Integer()),
+    _column("trigger", sa.Text()),
+    _column("worker", sa.Text()),
+    _time("started_at", default=None),
+    _time("finished_at"),
+    _column("outcome", sa.Text()),
+    _column("reason", sa.Text(), null=True),
+    _column("error", sa.Text(), null=True),
+    sa.CheckConstraint("outcome IN ('succeeded', 'retry', 'dead', 'lost')", name="outcome"),
+)
+
+# Genuine, but not to be run: unreadable bodies, and second facts under an id that is taken.
+quarantine = sa.Table(
+    "quarantine",
+    metadata,
+    sa.Column("id", UUID(), primary_key=True),
+    _column("source", sa.Text()),
+    _column("provider", sa.Text()),
+    _column("reason", sa.Text()),
+    _column("external_id", sa.Text(), null=True),
+    _column("digest", sa.LargeBinary()),
+    _column("headers", JSONB()),
+    _column("body", sa.LargeBinary()),
+    _time("received_at"),
+    _column("deliveries", sa.Integer(), default=sa.text("1")),
+    sa.UniqueConstraint("source", "digest"),
+)

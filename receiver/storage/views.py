@@ -1,0 +1,230 @@
+"""What operators read: events with their state, one event's timeline, what is dead, sums. Nothing here writes."""
+
+import datetime as dt
+import uuid
+from collections.abc import Sequence
+from typing import Final, Literal
+
+import asyncpg
+import msgspec
+
+from receiver.storage.partitions import first_id
+
+Connection = asyncpg.Connection[asyncpg.Record]
+
+State = Literal["dead", "retrying", "pending", "succeeded", "unhandled"]
+"""An event's state, the worst of its dispatches'; `unhandled`: no handler wanted it."""
+
+_SLACK: Final = dt.timedelta(days=1)
+"""Ids carry the time of the program that made them, `received_at` that of the database."""
+
+
+class EventRow(msgspec.Struct, frozen=True, kw_only=True):
+    """One event in a list."""
+
+    id: uuid.UUID
+    source: str
+    provider: str
+    external_id: str
+    type: str | None
+    entity_id: str | None
+    livemode: bool | None
+    state: State
+    duplicates: int
+    """Further deliveries of the same event, counted within a second or so."""
+    occurred_at: dt.datetime | None
+    received_at: dt.datetime
+
+
+class AttemptRow(msgspec.Struct, frozen=True, kw_only=True):
+    """One run of a dispatch."""
+
+    number: int
+    """From 1; a replay begins anew."""
+    outcome: str
+    reason: str | None
+    error: str | None
+    trigger: str
+    worker: str
+    started_at: dt.datetime
+    finished_at: dt.datetime
+
+
+class DispatchRow(msgspec.Struct, frozen=True, kw_only=True):
+    """What one handler was owed, and every run of it."""
+
+    handler: str
+    state: str
+    attempts: int
+    reason: str | None
+    due_at: dt.datetime
+    """While `ready` the next run, while `leased` the lease's end, else the time of the outcome."""
+    outcomes: tuple[AttemptRow, ...]
+
+
+class StoredBody(msgspec.Struct, frozen=True, kw_only=True):
+    """What an event was stored with, beside its row."""
+
+    headers: dict[str, str]
+    body: bytes
+
+
+class DeadRow(msgspec.Struct, frozen=True, kw_only=True):
+    """One dispatch that waits for a replay."""
+
+    id: uuid.UUID
+    """The event's."""
+    handler: str
+    source: str | None
+    """None, as are the event's other columns, where retention has dropped the event."""
+    type: str | None
+    external_id: str | None
+    entity_id: str | None
+    attempts: int
+    reason: str | None
+    error: str | None
+    """What the last run ended with."""
+    died_at: dt.datetime
+
+
+class Totals(msgspec.Struct, frozen=True, kw_only=True):
+    """Sums over everything that is stored."""
+
+    accepted: int
+    """Events."""
+    duplicates: int
+    quarantined: int
+    succeeded: int
+    """Dispatches, as all that follow."""
+    retrying: int
+    pending: int
+    dead: int
+
+
+class Filter(msgspec.Struct, frozen=True, kw_only=True):
+    """Which events to list; None leaves a column alone."""
+
+    source: str | None = None
+    type: str | None = None
+    state: State | None = None
+    since: dt.datetime | None = None
+    """Received at that time or later; aware."""
+    limit: int = 50
+
+
+_COLUMNS: Final = """
+SELECT e.id, e.source, e.provider, e.external_id, e.type, e.entity_id, e.livemode, s.state,
+       coalesce(k.duplicates, 0) AS duplicates, e.occurred_at, e.received_at
+FROM receiver.event AS e
+LEFT JOIN receiver.dedup_key AS k ON k.key = e.key AND k.event_id = e.id
+CROSS JOIN LATERAL (
+    SELECT CASE WHEN bool_or(state = 'dead') THEN 'dead'
+                WHEN bool_or(state = 'ready' AND attempts > 0) THEN 'retrying'
+                WHEN bool_or(state IN ('ready', 'leased')) THEN 'pending'
+                WHEN bool_or(state = 'succeeded') THEN 'succeeded'
+                ELSE 'unhandled' END AS state
+    FROM receiver.dispatch WHERE event_id = e.id
+) AS s
+"""
+
+_LIST: Final = (
+    _COLUMNS
+    + """
+WHERE ($1::text IS NULL OR e.source = $1) AND ($2::text IS NULL OR e.type = $2) AND ($3::text IS NULL OR s.state = $3)
+  AND ($4::timestamptz IS NULL OR e.received_at >= $4) AND ($5::uuid IS NULL OR e.id >= $5) {narrowed}
+ORDER BY e.id DESC LIMIT $6
+"""
+)
+
+# Few events have such a dispatch, and partial indexes find them; without this all newer events would be looked at.
+_NARROWED: Final = {
+    "dead": "AND e.id IN (SELECT event_id FROM receiver.dispatch WHERE state = 'dead')",
+    "retrying": "AND e.id IN (SELECT event_id FROM receiver.dispatch WHERE state IN ('ready', 'leased'))",
+    "pending": "AND e.id IN (SELECT event_id FROM receiver.dispatch WHERE state IN ('ready', 'leased'))",
+}
+
+_BY_ID: Final = _COLUMNS + "WHERE e.id = $1"
+_BY_EXTERNAL_ID: Final = _COLUMNS + "WHERE e.external_id = $1 ORDER BY e.id DESC LIMIT $2"
+_BODY: Final = "SELECT headers::text AS headers, body FROM receiver.event WHERE id = $1"
+
+_DISPATCHES: Final = """
+SELECT handler, state, attempts, reason, due_at FROM receiver.dispatch WHERE event_id = $1 ORDER BY handler
+"""
+_ATTEMPTS: Final = """
+SELECT handler, number, outcome, reason, error, trigger, worker, started_at, finished_at
+FROM receiver.attempt WHERE event_id = $1 ORDER BY handler, epoch
+"""
+
+_DEAD: Final = """
+SELECT d.event_id AS id, d.handler, e.source, e.type, e.external_id, e.entity_id, d.attempts,
+       coalesce(d.reason, a.reason) AS reason, a.error, coalesce(a.finished_at, d.due_at) AS died_at
+FROM (SELECT * FROM receiver.dispatch
+      WHERE state = 'dead' AND ($1::text IS NULL OR handler = $1) ORDER BY due_at DESC LIMIT $2) AS d
+LEFT JOIN receiver.event AS e ON e.id = d.event_id
+LEFT JOIN LATERAL (SELECT reason, error, finished_at FROM receiver.attempt
+                   WHERE event_id = d.event_id AND handler = d.handler ORDER BY epoch DESC LIMIT 1) AS a ON true
+ORDER BY d.due_at DESC
+"""
+
+_TOTALS: Final = """
+SELECT (SELECT count(*) FROM receiver.event) AS accepted,
+       (SELECT coalesce(sum(duplicates), 0) FROM receiver.dedup_key)::bigint AS duplicates,
+       (SELECT count(*) FROM receiver.quarantine) AS quarantined,
+       count(*) FILTER (WHERE state = 'succeeded') AS succeeded,
+       count(*) FILTER (WHERE state = 'ready' AND attempts > 0) AS retrying,
+       count(*) FILTER (WHERE state = 'leased' OR (state = 'ready' AND attempts = 0)) AS pending,
+       count(*) FILTER (WHERE state = 'dead') AS dead
+FROM receiver.dispatch
+"""
+
+
+async def events(connection: Connection, wanted: Filter) -> list[EventRow]:
+    """The newest events that fit, newest first."""
+    query = _LIST.replace("{narrowed}", _NARROWED.get(wanted.state or "", ""))
+    lowest = first_id(wanted.since - _SLACK) if wanted.since else None
+    rows = await connection.fetch(query, wanted.source, wanted.type, wanted.state, wanted.since, lowest, wanted.limit)
+    return msgspec.convert([dict(row) for row in rows], list[EventRow])
+
+
+async def event_by_id(connection: Connection, event_id: uuid.UUID) -> EventRow | None:
+    """The event with our own id."""
+    row = await connection.fetchrow(_BY_ID, event_id)
+    return None if row is None else msgspec.convert(dict(row), EventRow)
+
+
+async def events_by_external_id(connection: Connection, external_id: str, limit: int) -> list[EventRow]:
+    """Events with the provider's id, newest first. No index serves this: it reads every event."""
+    rows = await connection.fetch(_BY_EXTERNAL_ID, external_id, limit)
+    return msgspec.convert([dict(row) for row in rows], list[EventRow])
+
+
+async def stored_body(connection: Connection, event_id: uuid.UUID) -> StoredBody | None:
+    """The headers and the raw bytes that an event was stored with."""
+    row = await connection.fetchrow(_BODY, event_id)
+    if row is None:
+        return None
+    return StoredBody(headers=msgspec.json.decode(row["headers"], type=dict[str, str]), body=row["body"])
+
+
+async def dispatches(connection: Connection, event_id: uuid.UUID) -> tuple[DispatchRow, ...]:
+    """What the event's handlers were owed, each with all of its runs in their order."""
+    runs: dict[str, list[AttemptRow]] = {}
+    for row in await connection.fetch(_ATTEMPTS, event_id):
+        fields = dict(row)
+        runs.setdefault(fields.pop("handler"), []).append(msgspec.convert(fields, AttemptRow))
+    return tuple(
+        msgspec.convert({**row, "outcomes": tuple(runs.get(row["handler"], ()))}, DispatchRow)
+        for row in await connection.fetch(_DISPATCHES, event_id)
+    )
+
+
+async def dead(connection: Connection, handler: str | None, limit: int) -> Sequence[DeadRow]:
+    """Dead dispatches, of one handler or of all; the last to die first."""
+    rows = await connection.fetch(_DEAD, handler, limit)
+    return msgspec.convert([dict(row) for row in rows], list[DeadRow])
+
+
+async def totals(connection: Connection) -> Totals:
+    """Sums over all tables: it reads them whole."""
+    row = await connection.fetchrow(_TOTALS)
+    return msgspec.convert(dict(row or {}), Totals)

@@ -1,0 +1,131 @@
+"""Callbacks that providers and their SDKs signed, with the verdict that each must get.
+
+They are test data of others and no part of the project: `RECEIVER_VECTORS` names their folder.
+"""
+
+import base64
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from receiver.errors import VerificationError
+from receiver.events import Callback, Fact
+from receiver.sources import PROVIDERS, Provider
+from receiver.sources.options import Option
+from receiver.sources.wechatpay import WeChatPay
+
+ROOT = Path(__file__).resolve().parents[2]
+FOLDER = Path(os.environ.get("RECEIVER_VECTORS") or ROOT.parent / "shared" / "vectors")
+FILES = sorted(path for name in PROVIDERS for path in FOLDER.glob(f"{name}/*.json"))
+
+
+NONE = pytest.param(
+    None, id="none", marks=pytest.mark.skip(f"no vectors in {FOLDER}; RECEIVER_VECTORS names the folder")
+)
+CASES = [pytest.param(path, id=f"{path.parent.name}/{path.stem}") for path in FILES] or [NONE]
+
+
+@pytest.mark.parametrize("path", CASES)
+def test_vectors(path: Path) -> None:
+    vector = json.loads(path.read_text(encoding="utf-8"))
+    provider = PROVIDERS[vector["provider"]](options(vector["provider"], vector["keys"]))
+    expected = vector["expect"]
+    callback = arrived(vector["request"])
+    facts = verdict(provider, callback, vector["clock"])
+    if expected["valid"] is None:
+        return
+    assert (facts is not None) is expected["valid"], expected.get("reason")
+    if facts is None:
+        return
+    check_facts(facts, expected)
+    check_answer(provider, expected)
+    check_plaintext(provider, callback, expected)
+    other = vector["keys"].get("also_valid_with")
+    if other is not None:
+        alone = type(provider)(options(vector["provider"], {"secret": other}))
+        assert verdict(alone, callback, vector["clock"]) == facts
+
+
+def arrived(request: Mapping[str, object]) -> Callback:
+    headers = request["headers"]
+    assert isinstance(headers, list)
+    return Callback(
+        method=str(request["method"]),
+        headers=[(name.lower().encode(), value.encode()) for name, value in headers],
+        body=base64.b64decode(str(request.get("body_b64") or "")),
+        query=str(request.get("query") or "").encode(),
+    )
+
+
+def verdict(provider: Provider, callback: Callback, clock: float | None) -> tuple[Fact, ...] | None:
+    """The facts, or None where the callback is refused or must be sent again."""
+    try:
+        facts = provider.verify(callback, 0 if clock is None else clock).facts
+    except VerificationError:
+        return None
+    return None if any(fact.retry for fact in facts) else facts
+
+
+def check_facts(facts: tuple[Fact, ...], expected: Mapping[str, object]) -> None:
+    (fact,) = facts
+    found = {
+        "event_id": fact.external_id,
+        "dedupe_key": fact.external_id,
+        "event_type": fact.type,
+        "entity_id": fact.entity_id,
+        "livemode": fact.livemode,
+    }
+    wanted = {name: expected[name] for name in found if name in expected}
+    assert {name: found[name] for name in wanted} == wanted
+    # Without an id it cannot be handled, and with one nothing about these callbacks is odd.
+    assert (fact.odd is None) is (fact.external_id is not None)
+
+
+def check_answer(provider: Provider, expected: Mapping[str, object]) -> None:
+    answer = expected.get("ack")
+    if isinstance(answer, Mapping):
+        statuses = answer["status"] if isinstance(answer["status"], list) else [answer["status"]]
+        assert provider.success.status in statuses
+        assert provider.success.body.decode() == (answer.get("body") or "")
+
+
+def check_plaintext(provider: Provider, callback: Callback, expected: Mapping[str, object]) -> None:
+    if isinstance(provider, WeChatPay):
+        text = provider.plaintext(json.loads(callback.body)).decode()
+        assert text == expected.get("plaintext", text)
+        assert text.startswith(str(expected.get("plaintext_startswith", "")))
+
+
+def options(provider: str, keys: Mapping[str, object]) -> dict[str, Option]:
+    """The vector's keys as settings, told apart by what they are rather than by how the file names them."""
+    given = {name: value for name, value in keys.items() if name != "also_valid_with"}
+    values = [item for value in given.values() for item in (value if isinstance(value, list) else [value])]
+    texts = [value for value in values if isinstance(value, str)]
+    if provider == "stripe":
+        return {"secrets": tuple(texts)}
+    if provider == "standardwebhooks":
+        public = tuple(text for text in texts if text.startswith("whpk_"))
+        return {"secrets": tuple(text for text in texts if text not in public), "public_keys": public}
+    if provider == "alipay":
+        return {"public_key": tuple(texts)}
+    return wechatpay_options(given)
+
+
+def wechatpay_options(given: Mapping[str, object]) -> dict[str, Option]:
+    serial = next((str(value) for name, value in given.items() if "serial" in name or name.endswith("key_id")), "")
+    by_serial: dict[str, str] = {}
+    certificates: list[str] = []
+    for value in given.values():
+        if isinstance(value, Mapping):
+            by_serial |= {str(name): str(key) for name, key in value.items()}
+        for text in value if isinstance(value, list) else [value]:
+            if isinstance(text, str) and "-----BEGIN" in text:
+                if serial:
+                    by_serial[serial] = text
+                else:
+                    certificates.append(text)
+    secret = next(str(value) for name, value in given.items() if "v3" in name.lower())
+    return {"certificates": tuple(certificates), "public_keys": by_serial, "api_v3_key": secret}

@@ -1,0 +1,124 @@
+"""Migrations up, down and up again, alone and against each other."""
+
+import asyncio
+import datetime as dt
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import asyncpg
+import uuid_utils
+from alembic import command
+from alembic.config import Config
+
+from receiver.storage import migrate
+from receiver.storage.partitions import first_id, month
+
+ROOT = Path(__file__).resolve().parents[2]
+TABLES = "SELECT table_name FROM information_schema.tables WHERE table_schema = 'receiver'"
+EVENT = """
+INSERT INTO receiver.event (id, key, source, provider, external_id, headers, body)
+VALUES (gen_random_uuid(), '\\x00', 's', 'stripe', 'evt_1', '{}', '')
+"""
+
+
+def query(url: str, statement: str) -> list[str]:
+    async def run() -> list[str]:
+        connection = await asyncpg.connect(url)
+        try:
+            return [str(row[0]) for row in await connection.fetch(statement)]
+        finally:
+            await connection.close()
+
+    return asyncio.run(run())
+
+
+def alembic(url: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "alembic", *arguments],
+        cwd=ROOT,
+        env={**os.environ, "RECEIVER_DATABASE_URL": url},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def test_plain_alembic_does_what_receiver_migrate_does(empty_database_url: str) -> None:
+    done = alembic(empty_database_url, "upgrade", "head")
+    assert done.returncode == 0, done.stderr
+    assert {"dedup_key", "event", "dispatch", "attempt", "quarantine", "installation"} <= set(
+        query(empty_database_url, TABLES)
+    )
+
+
+def test_tables_and_migrations_agree(database_url: str) -> None:
+    done = alembic(database_url, "check")
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_up_down_and_up_again_on_a_database_with_rows(empty_database_url: str) -> None:
+    migrate.upgrade(empty_database_url)
+    asyncio.run(migrate.make_partitions(empty_database_url))
+    query(empty_database_url, EVENT)
+    first = query(empty_database_url, "SELECT id FROM receiver.installation")
+    migrate.downgrade(empty_database_url, "base")
+    assert query(empty_database_url, TABLES) == ["alembic_version"]
+    migrate.upgrade(empty_database_url)
+    assert query(empty_database_url, "SELECT count(*) FROM receiver.event") == ["0"]
+    # Marks left by the first installation must not vouch for rows of the second.
+    assert query(empty_database_url, "SELECT id FROM receiver.installation") != first
+
+
+def test_of_three_at_once_each_finds_the_work_done_or_does_it(empty_database_url: str) -> None:
+    programs = [
+        subprocess.Popen(
+            [sys.executable, "-m", "alembic", "upgrade", "head"],
+            cwd=ROOT,
+            env={**os.environ, "RECEIVER_DATABASE_URL": empty_database_url},
+        )
+        for _ in range(3)
+    ]
+    assert [program.wait(60) for program in programs] == [0, 0, 0]
+    assert query(empty_database_url, "SELECT count(*) FROM receiver.installation") == ["1"]
+
+
+def test_a_second_migration_waits_for_the_lock(empty_database_url: str) -> None:
+    waiting = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+
+    async def run() -> None:
+        holder = await asyncpg.connect(empty_database_url)
+        await holder.execute("SELECT pg_advisory_lock(hashtext('receiver.migrate'))")
+        second = asyncio.create_task(asyncio.to_thread(migrate.upgrade, empty_database_url))
+        async with asyncio.timeout(30):
+            while await holder.fetchval(waiting) == 0:
+                assert not second.done()
+                await asyncio.sleep(0.02)
+        await holder.close()
+        await second
+
+    asyncio.run(run())
+    assert asyncio.run(migrate.current(empty_database_url)) == migrate.head()
+
+
+def test_partitions_are_made_once(database_url: str) -> None:
+    made = asyncio.run(migrate.make_partitions(database_url))
+    assert len(made) == 4
+    assert asyncio.run(migrate.make_partitions(database_url)) == []
+
+
+def test_an_id_of_a_month_lies_between_its_bounds(database_url: str) -> None:
+    today = dt.datetime.now(dt.UTC).date()
+    assert first_id(month(today, 0)) < str(uuid_utils.uuid7()) < first_id(month(today, 1))
+    asyncio.run(migrate.make_partitions(database_url))
+    query(database_url, EVENT.replace("gen_random_uuid()", f"'{uuid_utils.uuid7()}'"))
+    found = query(database_url, "SELECT relname FROM receiver.event e JOIN pg_class c ON c.oid = e.tableoid")
+    assert found == [f"event_{today:%Y_%m}"]
+
+
+def test_head_can_be_read_from_the_command_line_config() -> None:
+    config = Config(ROOT / "alembic.ini")
+    command.heads(config)
+    assert migrate.head() == "0001"
