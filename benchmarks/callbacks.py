@@ -25,12 +25,16 @@ def _template() -> tuple[bytes, bytes]:
         "latest_charge": "ch_3PbenchmarkAAAAAAAAAAAAA",
         "metadata": {"order_id": "1001", "basket": "b-77", "campaign": "autumn"},
         "payment_method": "pm_1PbenchmarkAAAAAAAAAAAAA",
-        "payment_method_options": {"card": {"installments": None, "network": None, "request_three_d_secure": "automatic"}},
+        "payment_method_options": {
+            "card": {"installments": None, "network": None, "request_three_d_secure": "automatic"}
+        },
         "payment_method_types": ["card"],
         "shipping": {"address": {"city": "Utrecht", "country": "NL", "line1": "Oudegracht 1", "postal_code": "3511AA"}},
         "charges": {
             "object": "list",
-            "data": [{"id": "ch_3P", "paid": True, "amount": 4200, "outcome": {"risk_level": "normal", "type": "authorized"}}],
+            "data": [
+                {"id": "ch_3P", "paid": True, "amount": 4200, "outcome": {"risk_level": "normal", "type": "authorized"}}
+            ],
         },
         "status": "succeeded",
     }
@@ -69,7 +73,8 @@ def requests(ids: Sequence[int], *, path: str = PATH) -> list[bytes]:
 def ids(count: int, *, duplicates: float, start: int, seed: int = 7) -> list[int]:
     """Event numbers of which a share of `duplicates` was sent shortly before, shuffled in among the new ones."""
     chance = random.Random(seed)
-    fresh, made = start, []
+    fresh = start
+    made: list[int] = []
     for _ in range(count):
         if made and chance.random() < duplicates:
             made.append(chance.choice(made[-2000:]))

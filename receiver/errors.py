@@ -108,3 +108,9 @@ class TransactionEnded(ReceiverError):
     """A handler ended the transaction that it was lent, by SQL of its own; what it wrote may have been committed."""
 
     reason = "transaction_ended"
+
+
+class HandlerTimedOut(ReceiverError):
+    """A handler ran for longer than its timeout."""
+
+    reason = "timeout"

@@ -48,4 +48,5 @@ def code_of(error: ReceiverError) -> Exit:
 
 def documented() -> str:
     """The codes for the end of `receiver --help`."""
-    return "Exit codes: " + "; ".join(f"{code.value} {meaning}" for code, meaning in MEANINGS.items()) + "."
+    unwrapped = "\b"  # the command line's help keeps the lines of such a paragraph
+    return "\n".join([unwrapped, "Exit codes:", *(f"  {code.value:<4} {said}" for code, said in MEANINGS.items())])

@@ -27,3 +27,6 @@ Target: TypeAlias = Annotated[
 ]
 State: TypeAlias = Literal["dead", "retrying", "pending", "succeeded", "unhandled"]
 """As in `storage/views.py`, which is not imported here: `--help` must not wait for it."""
+OperatorHost: TypeAlias = Annotated[
+    str | None, typer.Option(help="Address of the operator listener; it has no authentication.")
+]

@@ -1,10 +1,16 @@
 """Where Postgres and Redis come from: `--embedded DIR`, or the URLs of the settings."""
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from receiver.embedded import EmbeddedError, find_running
 from receiver.errors import SettingsError
 from receiver.settings import Settings, load
+
+if TYPE_CHECKING:
+    from receiver.storage.engine import Connection
 
 FOLDER = Path()
 """Settings and relative paths are looked for in the current folder."""
@@ -63,3 +69,12 @@ def _required(value: str | None, name: str, example: str) -> str:
             f"{name}: is not set; say RECEIVER_{name.upper()}={example}, or --embedded DIR for servers of our own"
         )
     return value
+
+
+@asynccontextmanager
+async def opened_database(embedded: Path | None) -> AsyncIterator["Connection"]:
+    """A connection to the database that is meant. Raises as `settings_with_servers` and `operate.database` do."""
+    from receiver.operate.database import database
+
+    async with database(database_url(settings_with_servers(embedded))) as connection:
+        yield connection

@@ -3,7 +3,7 @@
 import traceback
 from typing import Final
 
-from receiver.errors import ReceiverError, TransactionEnded
+from receiver.errors import HandlerTimedOut, ReceiverError, StoreUnavailable, TransactionEnded
 from receiver.handlers import Dead, Retry, RetryPolicy
 from receiver.storage.outcomes import Failure
 
@@ -12,14 +12,12 @@ _REASON_LENGTH: Final = 200
 _ERROR_LENGTH: Final = 4_000
 
 RAISED: Final = "handler_raised"
-TIMEOUT: Final = "timeout"
 EXHAUSTED: Final = "attempts_exhausted"
 EVENT_GONE: Final = "event_gone"
 STOPPED: Final = "worker_stopped"
-CUT: Final = "database_lost"
 
 
-def judge(error: BaseException, attempt: int, policy: RetryPolicy, draw: float) -> Failure:
+def judge(error: BaseException, attempt: int, policy: RetryPolicy, draw: float, *, cut: bool = False) -> Failure:
     """What run number `attempt`, ended by `error`, comes to.
 
     Args:
@@ -27,16 +25,28 @@ def judge(error: BaseException, attempt: int, policy: RetryPolicy, draw: float) 
         attempt: the run's number, from 1.
         policy: the handler's.
         draw: a random number from 0 to 1.
+        cut: the connection to Postgres was lost in that run.
     """
-    reason = reason_of(error)
-    after = error.after if isinstance(error, Retry) else None
-    delay = policy.delay(attempt, draw) if after is None else after
+    told = describe(error)
     # What a handler committed by SQL of its own is out: another run would do it again.
     if isinstance(error, (Dead, TransactionEnded)):
-        return Failure(dead=True, delay=0, reason=reason, error=describe(error))
+        return Failure(dead=True, delay=0, reason=reason_of(error), error=told)
     if attempt >= policy.attempts:
-        return Failure(dead=True, delay=0, reason=EXHAUSTED, error=describe(error))
-    return Failure(dead=False, delay=delay, reason=reason, error=describe(error))
+        return Failure(dead=True, delay=0, reason=EXHAUSTED, error=told)
+    if isinstance(error, Retry) and error.after is not None:
+        return Failure(dead=False, delay=error.after, reason=reason_of(error), error=told)
+    reason = StoreUnavailable.reason if cut else reason_of(error)
+    return Failure(dead=False, delay=policy.delay(attempt, draw), reason=reason, error=told)
+
+
+def stopped(error: BaseException) -> Failure:
+    """What a run comes to that had to end because its worker did: due at once, and as if it had not been."""
+    return Failure(dead=False, delay=0, reason=STOPPED, error=describe(error), counts=False)
+
+
+def spoiled(error: BaseException) -> bool:
+    """Whether a run that ended so may have left its connection in the middle of a statement."""
+    return isinstance(error, HandlerTimedOut) or not isinstance(error, Exception)
 
 
 def reason_of(error: BaseException) -> str:

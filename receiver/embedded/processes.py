@@ -90,10 +90,15 @@ def postgres_named(cluster_name: str) -> list[int]:
 
 
 def postgres_in(folder: Path, pid: int) -> bool:
-    """Whether that process is a postgres with this data folder, as far as we may see."""
-    with suppress(OSError):
-        return _is_postgres(pid) and (PROC / str(pid) / "cwd").readlink() == folder
-    return False
+    """Whether that process is a postgres over this data folder: by its working folder, or by its command if hidden."""
+    if not _is_postgres(pid):
+        return False
+    try:
+        return (PROC / str(pid) / "cwd").readlink() == folder
+    except PermissionError:
+        return str(folder) in _read(pid, "cmdline").split("\0")
+    except OSError:
+        return False
 
 
 def _pids() -> list[int]:

@@ -4,8 +4,8 @@ Reading order: `policy` (when to try again; what a handler may raise to decide i
 `registry` (all of them, by name and by what they want).
 """
 
-from receiver.handlers.handler import Handler, Route, Transaction
+from receiver.handlers.handler import AsyncFunction, Handler, Route, SyncFunction
 from receiver.handlers.policy import Dead, Retry, RetryPolicy
 from receiver.handlers.registry import Registry
 
-__all__ = ["Dead", "Handler", "Registry", "Retry", "RetryPolicy", "Route", "Transaction"]
+__all__ = ["AsyncFunction", "Dead", "Handler", "Registry", "Retry", "RetryPolicy", "Route", "SyncFunction"]

@@ -15,8 +15,9 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncSession
     from sqlalchemy.orm import Session
 
-Transaction: TypeAlias = "AsyncSession | Session"
-Function: TypeAlias = "Callable[[Event, AsyncSession], Awaitable[object]] | Callable[[Event, Session], object]"
+AsyncFunction: TypeAlias = "Callable[[Event, AsyncSession], Awaitable[object]]"
+SyncFunction: TypeAlias = "Callable[[Event, Session], object]"
+Function: TypeAlias = "AsyncFunction | SyncFunction"
 
 DEFAULT_TIMEOUT: Final = 300.0
 """Seconds: a handler that hangs must not hold its dispatch for ever."""

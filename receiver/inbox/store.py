@@ -59,9 +59,11 @@ class Store:
             StoreRefused: nothing was stored, because Postgres cannot hold one of these rows.
             UnknownOutcome: something may have been stored.
         """
+        deadline = asyncio.get_running_loop().time() + seconds
         session = await self.open(seconds)
         try:
-            return await _settle(session, arrivals, seconds)
+            async with asyncio.timeout_at(deadline):
+                return await _settle(session, arrivals, seconds)
         except ROW_AT_FAULT as error:
             log.warning("store_refused", error=type(error).__name__, rows=len(arrivals))
             raise StoreRefused("Postgres refused a row") from error

@@ -8,9 +8,7 @@ import asyncpg
 from receiver.errors import SettingsError, StoreUnavailable
 from receiver.inbox.faults import UNREACHABLE
 from receiver.settings import without_password
-from receiver.storage.engine import make_engine, raw_connection
-
-Connection = asyncpg.Connection[asyncpg.Record]
+from receiver.storage.engine import Connection, make_engine, raw_connection
 
 _NOT_MIGRATED = (asyncpg.UndefinedTableError, asyncpg.InvalidSchemaNameError, asyncpg.UndefinedColumnError)
 

@@ -12,11 +12,12 @@ from receiver.marks import connect
 from receiver.marks.client import UNREACHABLE
 from receiver.marks.health import RedisHealth
 from receiver.marks.health import health as redis_health
-from receiver.operate.database import Connection, database
+from receiver.operate.database import database
 from receiver.operate.errors import RedisUnavailable
 from receiver.settings import Settings, without_password
 from receiver.sources import build_sources
 from receiver.storage import migrate
+from receiver.storage.engine import Connection
 from receiver.storage.health import PostgresHealth, health, partitions
 from receiver.storage.partitions import month
 

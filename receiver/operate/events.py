@@ -4,9 +4,9 @@ import uuid
 
 import msgspec
 
-from receiver.operate.database import Connection
 from receiver.operate.errors import EventUnknown
 from receiver.storage import views
+from receiver.storage.engine import Connection
 from receiver.storage.views import DispatchRow, EventRow
 
 _CANDIDATES = 5

@@ -4,10 +4,10 @@ from typing import Final
 
 import msgspec
 
-from receiver.operate.database import Connection
 from receiver.operate.errors import NothingToReplay
 from receiver.operate.events import find
 from receiver.storage import outcomes
+from receiver.storage.engine import Connection
 
 _AT_ONCE: Final = 500
 

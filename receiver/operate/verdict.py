@@ -112,7 +112,9 @@ def chosen_source(
     if name is not None and name not in same:
         raise SettingsError(f"--source: no source of {kind.name} is called {name!r}; {_known(same)}")
     if name is None and len(same) != 1:
-        question = "which of them is meant? say --source NAME" if same else f"give --key NAME=VALUE: {keys_wanted(kind)}"
+        question = (
+            "which of them is meant? say --source NAME" if same else f"give --key NAME=VALUE: {keys_wanted(kind)}"
+        )
         raise SettingsError(f"sources: {_known(same)}; {question}")
     chosen = same.pop(name or next(iter(same)))
     if not chosen.verified:

@@ -4,9 +4,9 @@ Reading order: `model` (every setting with its default; `shapes` checks URLs), `
 to a model; `variables` finds misspelt ones), `references` (`env:`, `file:`).
 """
 
-from receiver.settings.load import load
+from receiver.settings.load import load, made
 from receiver.settings.model import Settings, SourceSettings
 from receiver.settings.references import resolve
 from receiver.settings.shapes import without_password
 
-__all__ = ["Settings", "SourceSettings", "load", "resolve", "without_password"]
+__all__ = ["Settings", "SourceSettings", "load", "made", "resolve", "without_password"]

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from pydantic import ValidationError
-from pydantic_settings import SettingsConfigDict
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 from pydantic_settings import SettingsError as SourceError
 
 from receiver.errors import SettingsError
@@ -49,6 +49,38 @@ def load(folder: Path | None = None, /, **overrides: object) -> Settings:
         raise SettingsError(f"{folder / CONFIG_FILE} or {folder / ENV_FILE}: is not UTF-8 text") from None
     except OSError as error:
         raise SettingsError(f"{error.filename}: cannot be read: {error.strerror}") from None
+
+
+def made(**given: object) -> Settings:
+    """Settings from these values and the defaults alone, whatever the environment and the files say.
+
+    Raises:
+        SettingsError: as above.
+    """
+    make: Callable[..., Settings] = _Alone
+    try:
+        return make(**given)
+    except ValidationError as error:
+        raise SettingsError("\n".join(dict.fromkeys(_lines(error)))) from None
+
+
+class _Alone(Settings):
+    """Reads no source but its arguments."""
+
+    model_config = SettingsConfigDict(toml_file=None, env_file=None)
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """The arguments."""
+        del settings_cls, env_settings, dotenv_settings, file_secret_settings
+        return (init_settings,)
 
 
 def _bound(folder: Path) -> type[Settings]:

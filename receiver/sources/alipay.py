@@ -1,13 +1,13 @@
 """Alipay (China): a form whose `sign` is RSA-SHA256 ("RSA2") over its own sorted parameters.
 
-Sources: https://opendocs.alipay.com/open/270/105902 (asynchronous notification), the official SDKs' `rsaCheckV1` and
-`checkNotifySign`, and the latter's open issues: messages differ in whether `sign_type` is signed, and SDKs in whether
-parameters without a value are.
+Sources: https://docs.open.alipay.com/204/105301 (asynchronous notification), the official SDKs' `rsaCheckV1` and
+`checkNotifySign`, and https://github.com/alipay/alipay-sdk-nodejs-all/issues (17, 27, 30): messages differ in whether
+`sign_type` is signed, and SDKs in whether parameters without a value are.
 
 Stays the same on every resend: `notify_id` and the business parameters. `notify_time` and `timestamp` are those of
 the sending, and with them `sign` changes. `notify_id` carries the time of its own making: one that was sent again at
-10:54:03 for a payment of 10:51:30 reads 2019051500222**105131**… Since it is read from the id alone, what it yields
-is as constant as the id, whatever it means.
+10:54:03 for a payment of 10:51:30 (issue 30) reads 2019051500222**105131**… Since it is read from the id alone, what
+it yields is as constant as the id, whatever it means.
 """
 
 import datetime as dt

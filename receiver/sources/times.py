@@ -31,7 +31,4 @@ def from_iso(value: object, zone: dt.timezone | None = None) -> dt.datetime | No
         if zone is None:
             return None
         time = time.replace(tzinfo=zone)
-    try:
-        return time if 0 < time.timestamp() <= LATEST else None
-    except OverflowError:  # the first and the last day of the calendar, moved to UTC
-        return None
+    return time if 0 < time.timestamp() <= LATEST else None

@@ -1,7 +1,8 @@
 """WeChat Pay, API v3: RSA-SHA256 over time, nonce and raw body; what it tells is encrypted with AES-256-GCM.
 
-Sources: https://pay.weixin.qq.com/doc/v3/merchant/4012071382 (signature), …/4012071385 (decryption), and the official
-SDK wechatpay-go, whose time window (under 300 s) is taken over.
+Sources: https://pay.weixin.qq.com/docs/merchant/development/interface-rules/build-verify-sign-src.html (signature),
+https://pay.weixin.qq.com/doc/v3/merchant/4012647435 (a notification and its decryption), and the official SDK
+wechatpay-go, whose time window (under 300 s) is taken over.
 
 Stays the same on every resend: `id`, and what is told. Whether it is encrypted anew is not documented, so the
 fingerprint covers the decrypted text. Nor is it said that `create_time` is kept, so the key carries no time.
@@ -60,6 +61,8 @@ _ENTITIES: Final = (
 alike, while a failed payment has no `transaction_id`, and all of one payment must share a lane."""
 _NONCE_BYTES: Final = range(8, 129)
 """What the cipher can take; WeChat's are 12."""
+_TAG_BYTES: Final = 16
+"""What proves the text; it stands at the ciphertext's end."""
 _PADDING: Final = PKCS1v15()
 _HASH: Final = SHA256()
 
@@ -222,6 +225,6 @@ def _sealed(resource: object) -> tuple[bytes, bytes, bytes]:
     ):
         raise documents.UnreadableError("resource_malformed")
     sealed = signatures.strict_base64(ciphertext.encode())
-    if sealed is None or len(nonce.encode()) not in _NONCE_BYTES:
+    if sealed is None or len(sealed) < _TAG_BYTES or len(nonce.encode()) not in _NONCE_BYTES:
         raise documents.UnreadableError("resource_malformed")
     return sealed, nonce.encode(), associated.encode()

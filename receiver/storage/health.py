@@ -3,10 +3,9 @@
 import datetime as dt
 from typing import Final
 
-import asyncpg
 import msgspec
 
-Connection = asyncpg.Connection[asyncpg.Record]
+from receiver.storage.engine import Connection
 
 _HEALTH: Final = """
 SELECT current_setting('server_version') AS version,

@@ -56,7 +56,7 @@ WITH due AS MATERIALIZED (
         due.due_at
 )
 SELECT l.event_id, l.handler, l.epoch, l.attempts + 1, l.suspect, e.source, e.provider, e.external_id, e.type,
-       e.entity_id, e.livemode, e.occurred_at, e.received_at, e.headers, e.body
+       e.entity_id, e.livemode, e.occurred_at, e.received_at, e.headers::text, e.body
 FROM leased AS l LEFT JOIN receiver.event AS e ON e.id = l.event_id
 ORDER BY CASE WHEN l.suspect THEN l.attempts ELSE 0 END, l.due_at
 """

@@ -35,7 +35,7 @@ class OwnConnection:
         self.raw = raw
 
     @classmethod
-    async def open(cls, engine: AsyncEngine, prepare: str = "") -> Self:
+    async def open(cls, engine: AsyncEngine, prepare: str = "SELECT 1") -> Self:
         """Connect.
 
         Args:

@@ -20,7 +20,7 @@ from receiver.storage.outcomes import Failure
 from receiver.storage.own import UNREACHABLE, OwnConnection
 from receiver.storage.sessions import lend, lend_sync, take_back
 
-_RECORD_SECONDS: Final = 10.0
+_ANSWER_SECONDS: Final = 10.0
 
 
 class RunConnection:
@@ -56,13 +56,12 @@ class RunConnection:
 
         Raises:
             LeaseLost: somebody else owns it by now.
-            StoreUnavailable: the connection was cut.
+            StoreUnavailable: the connection cannot be used.
         """
-        own = self._opened()
         if lease.suspect:
-            await own.say(outcomes.count(lease))
-        if await own.say(outcomes.fence(lease)) != "SELECT 1":
-            await own.say("ROLLBACK")
+            await self._ask(outcomes.count(lease))
+        if await self._ask(outcomes.fence(lease)) != "SELECT 1":
+            await self._ask("ROLLBACK")
             raise LeaseLost("somebody else took the dispatch over")
 
     def lend(self) -> AsyncSession:
@@ -110,20 +109,19 @@ class RunConnection:
             False if somebody else owned the dispatch by then: nothing is recorded.
 
         Raises:
-            StoreUnavailable: the connection was cut; the lease will run out.
+            StoreUnavailable: the connection cannot be used; the lease will run out.
         """
-        own = self._opened()
         with suppress(SQLAlchemyError):  # a task that the handler left behind may be using the session
             self._take_back()
-        return await own.say(outcomes.fail(lease, failure, elapsed), _RECORD_SECONDS) == "INSERT 0 1"
+        return await self._ask(outcomes.fail(lease, failure, elapsed)) == "INSERT 0 1"
 
     async def bury(self, lease: Lease, reason: str) -> bool:
         """Make the dispatch dead without a run; False if somebody else owned it.
 
         Raises:
-            StoreUnavailable: the connection was cut; the lease will run out.
+            StoreUnavailable: the connection cannot be used; the lease will run out.
         """
-        return await self._opened().say(outcomes.bury(lease, reason), _RECORD_SECONDS) == "UPDATE 1"
+        return await self._ask(outcomes.bury(lease, reason)) == "UPDATE 1"
 
     async def touch(self) -> None:
         """Keep Postgres from ending a transaction whose handler is busy elsewhere; what it says does not matter."""
@@ -141,6 +139,12 @@ class RunConnection:
         own, self._own, self._loan = self._own, None, None
         if own is not None:
             await own.discard()
+
+    async def _ask(self, sql: str) -> str:
+        try:
+            return await self._opened().say(sql, _ANSWER_SECONDS)
+        except UNREACHABLE as error:
+            raise StoreUnavailable("Postgres did not do what it was asked") from error
 
     def _opened(self) -> OwnConnection:
         if self._own is None:

@@ -5,12 +5,10 @@ import uuid
 from collections.abc import Sequence
 from typing import Final, Literal
 
-import asyncpg
 import msgspec
 
+from receiver.storage.engine import Connection
 from receiver.storage.partitions import first_id
-
-Connection = asyncpg.Connection[asyncpg.Record]
 
 State = Literal["dead", "retrying", "pending", "succeeded", "unhandled"]
 """An event's state, the worst of its dispatches'; `unhandled`: no handler wanted it."""

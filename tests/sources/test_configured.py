@@ -23,17 +23,14 @@ OTHER_PUBLIC = OTHER_RSA.public_key().public_bytes(Encoding.PEM, PublicFormat.Su
 KEY_32 = "k" * 32
 
 
-def built(folder: Path, retention_days: int = 90, **sources: Mapping[str, object]) -> dict[str, Source]:
-    settings = Settings(
-        sources={name.replace("_", "-"): SourceSettings.model_validate(given) for name, given in sources.items()},
-        retention_days=retention_days,
-    )
-    return build_sources(settings, folder)
+def built(folder: Path, sources: Mapping[str, Mapping[str, object]], retention_days: int = 90) -> dict[str, Source]:
+    parsed = {name: SourceSettings.model_validate(given) for name, given in sources.items()}
+    return build_sources(Settings(sources=parsed, retention_days=retention_days), folder)
 
 
-def mistakes(folder: Path, retention_days: int = 90, **sources: Mapping[str, object]) -> list[str]:
+def mistakes(folder: Path, sources: Mapping[str, Mapping[str, object]], retention_days: int = 90) -> list[str]:
     with pytest.raises(SettingsError) as caught:
-        built(folder, retention_days, **sources)
+        built(folder, sources, retention_days)
     return str(caught.value).splitlines()
 
 
@@ -114,7 +111,7 @@ WRONG: Mapping[str, tuple[Mapping[str, object], str]] = {
 @pytest.mark.parametrize("case", WRONG)
 def test_mistakes(tmp_path: Path, case: str) -> None:
     given, message = WRONG[case]
-    (line,) = mistakes(tmp_path, a=given)
+    (line,) = mistakes(tmp_path, {"a": given})
     assert line.startswith(f"sources.a.{message}")
     assert "PRIVATE KEY" not in line
 
@@ -122,9 +119,11 @@ def test_mistakes(tmp_path: Path, case: str) -> None:
 def test_all_mistakes_at_once(tmp_path: Path) -> None:
     lines = mistakes(
         tmp_path,
-        a={"provider": "stripe", "secrets": [""], "secret": "x", "key": "y"},
-        b={"provider": "wechatpay"},
-        c=STRIPE,
+        {
+            "a": {"provider": "stripe", "secrets": [""], "secret": "x", "key": "y"},
+            "b": {"provider": "wechatpay"},
+            "c": STRIPE,
+        },
     )
     assert [line.partition(":")[0] for line in lines] == [
         "sources.a.secret",
@@ -137,26 +136,28 @@ def test_all_mistakes_at_once(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["", "a/b", "a b", "ä", ".", "..", "-a", "a%2f", "a" * 65, "a\n"])
 def test_names_that_are_no_part_of_a_url(tmp_path: Path, name: str) -> None:
-    (line,) = mistakes(tmp_path, **{name: STRIPE})
+    (line,) = mistakes(tmp_path, {name: STRIPE})
     assert line.startswith(f"sources.{json.dumps(name, ensure_ascii=False)}: a name has")
 
 
 def test_a_name_that_is_taken(tmp_path: Path) -> None:
-    assert mistakes(tmp_path, internal=STRIPE) == ["sources.internal: this name is kept for events that handlers emit"]
+    assert mistakes(tmp_path, {"internal": STRIPE}) == [
+        "sources.internal: this name is kept for events that handlers emit"
+    ]
 
 
 @pytest.mark.parametrize(("days", "name"), [(2, "stripe"), (3, "standardwebhooks"), (1, "alipay"), (1, "wechatpay")])
 def test_retention_covers_the_retries(tmp_path: Path, days: int, name: str) -> None:
-    (line,) = mistakes(tmp_path, days, a=MADE_UP[name]())
+    (line,) = mistakes(tmp_path, {"a": MADE_UP[name]()}, days)
     assert line.startswith(f"retention_days: {days} is too short for sources.a: ")
-    assert built(tmp_path, days + 1, a=MADE_UP[name]())
+    assert built(tmp_path, {"a": MADE_UP[name]()}, days + 1)
 
 
 def test_references_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kits: Mapping[str, Kit]) -> None:
     kit = kits["stripe"]
     (tmp_path / "secret").write_text(first(kit.settings["secrets"]) + "\n", encoding="utf-8")
     monkeypatch.setenv("OLD_SECRET", "whsec_old")
-    sources = built(tmp_path, pay_eu={"provider": "stripe", "secrets": ["env:OLD_SECRET", "file:secret"]})
+    sources = built(tmp_path, {"pay-eu": {"provider": "stripe", "secrets": ["env:OLD_SECRET", "file:secret"]}})
     assert sources["pay-eu"].name == "pay-eu"
     assert sources["pay-eu"].verify(kit.sent(), NOW).secret == 1
 
@@ -205,7 +206,7 @@ def test_a_settings_file(tmp_path: Path, name: str, kits: Mapping[str, Kit]) -> 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_no_verification_only_in_so_many_words(tmp_path: Path, name: str, kits: Mapping[str, Kit]) -> None:
-    source = built(tmp_path, a={"provider": name, "verification": "none"})["a"]
+    source = built(tmp_path, {"a": {"provider": name, "verification": "none"}})["a"]
     signed = kits[name].sent()
     unsigned = Callback(
         method="POST", headers=[pair for pair in signed.headers if b"signature" not in pair[0]], body=signed.body
@@ -222,14 +223,14 @@ def test_no_verification_only_in_so_many_words(tmp_path: Path, name: str, kits: 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_signing_without_a_key(tmp_path: Path, name: str, kits: Mapping[str, Kit]) -> None:
-    source = built(tmp_path, a={"provider": name, "verification": "none"})["a"]
+    source = built(tmp_path, {"a": {"provider": name, "verification": "none"}})["a"]
     with pytest.raises(SettingsError, match=r"^sources\.a\.(secrets|signing_key): is needed to sign"):
         source.sign(kits[name].payload(), NOW)
 
 
 def test_encrypting_without_a_key(tmp_path: Path, kits: Mapping[str, Kit]) -> None:
     given = {name: value for name, value in kits["wechatpay"].settings.items() if name != "api_v3_key"}
-    source = built(tmp_path, a={**given, "verification": "none"})["a"]
+    source = built(tmp_path, {"a": {**given, "verification": "none"}})["a"]
     with pytest.raises(SettingsError, match=r"^sources\.a\.api_v3_key: is needed to encrypt"):
         source.sign(kits["wechatpay"].payload(), NOW)
 

@@ -11,7 +11,9 @@ from receiver.events import Callback
 from receiver.sources.documents import LONGEST_TEXT
 from tests.sources.conftest import JSON_NAMES, NAMES, NOW, Kit, alipay_form, private_key, with_body, with_header
 
-MODEST = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+MODEST = settings(
+    max_examples=60, deadline=None, database=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 HEADERS = [
     *(b"stripe-signature", b"webhook-id", b"webhook-timestamp", b"webhook-signature", b"svix-id", b"svix-signature"),
     *(b"wechatpay-serial", b"wechatpay-timestamp", b"wechatpay-nonce", b"wechatpay-signature", b"content-type"),

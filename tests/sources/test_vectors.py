@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from receiver.errors import VerificationError
+from receiver.errors import SettingsError, VerificationError
 from receiver.events import Callback, Fact
 from receiver.sources import PROVIDERS, Provider
 from receiver.sources.options import Option
@@ -19,6 +19,7 @@ from receiver.sources.wechatpay import WeChatPay
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = Path(os.environ.get("RECEIVER_VECTORS") or ROOT.parent / "shared" / "vectors")
+OTHER_KEY = "also_valid_with"
 FILES = sorted(path for name in PROVIDERS for path in FOLDER.glob(f"{name}/*.json"))
 
 
@@ -31,22 +32,20 @@ CASES = [pytest.param(path, id=f"{path.parent.name}/{path.stem}") for path in FI
 @pytest.mark.parametrize("path", CASES)
 def test_vectors(path: Path) -> None:
     vector = json.loads(path.read_text(encoding="utf-8"))
-    provider = PROVIDERS[vector["provider"]](options(vector["provider"], vector["keys"]))
-    expected = vector["expect"]
+    expected, keys = vector["expect"], vector["keys"]
     callback = arrived(vector["request"])
-    facts = verdict(provider, callback, vector["clock"])
+    facts = verdict(vector["provider"], keys, callback, vector["clock"])
     if expected["valid"] is None:
         return
     assert (facts is not None) is expected["valid"], expected.get("reason")
     if facts is None:
         return
+    provider = PROVIDERS[vector["provider"]](options(vector["provider"], keys))
     check_facts(facts, expected)
     check_answer(provider, expected)
     check_plaintext(provider, callback, expected)
-    other = vector["keys"].get("also_valid_with")
-    if other is not None:
-        alone = type(provider)(options(vector["provider"], {"secret": other}))
-        assert verdict(alone, callback, vector["clock"]) == facts
+    if OTHER_KEY in keys:
+        assert verdict(vector["provider"], {"secret": keys[OTHER_KEY]}, callback, vector["clock"]) == facts
 
 
 def arrived(request: Mapping[str, object]) -> Callback:
@@ -60,13 +59,15 @@ def arrived(request: Mapping[str, object]) -> Callback:
     )
 
 
-def verdict(provider: Provider, callback: Callback, clock: float | None) -> tuple[Fact, ...] | None:
-    """The facts, or None where the callback is refused or must be sent again."""
+def verdict(name: str, keys: Mapping[str, object], callback: Callback, clock: float | None) -> tuple[Fact, ...] | None:
+    """The facts, or None where the callback is refused, or must be sent again since the vector's key is wrong."""
+    given = options(name, keys)
     try:
-        facts = provider.verify(callback, 0 if clock is None else clock).facts
-    except VerificationError:
+        facts = PROVIDERS[name](given).verify(callback, 0 if clock is None else clock).facts
+    except (VerificationError, SettingsError):
         return None
-    return None if any(fact.retry for fact in facts) else facts
+    decryptable = "api_v3_key" in given or name != "wechatpay"
+    return None if decryptable and any(fact.retry for fact in facts) else facts
 
 
 def check_facts(facts: tuple[Fact, ...], expected: Mapping[str, object]) -> None:
@@ -80,8 +81,7 @@ def check_facts(facts: tuple[Fact, ...], expected: Mapping[str, object]) -> None
     }
     wanted = {name: expected[name] for name in found if name in expected}
     assert {name: found[name] for name in wanted} == wanted
-    # Without an id it cannot be handled, and with one nothing about these callbacks is odd.
-    assert (fact.odd is None) is (fact.external_id is not None)
+    assert fact.odd or fact.external_id, "without an id it cannot be handled"
 
 
 def check_answer(provider: Provider, expected: Mapping[str, object]) -> None:
@@ -93,7 +93,7 @@ def check_answer(provider: Provider, expected: Mapping[str, object]) -> None:
 
 
 def check_plaintext(provider: Provider, callback: Callback, expected: Mapping[str, object]) -> None:
-    if isinstance(provider, WeChatPay):
+    if isinstance(provider, WeChatPay) and any(name.startswith("plaintext") for name in expected):
         text = provider.plaintext(json.loads(callback.body)).decode()
         assert text == expected.get("plaintext", text)
         assert text.startswith(str(expected.get("plaintext_startswith", "")))
@@ -101,7 +101,7 @@ def check_plaintext(provider: Provider, callback: Callback, expected: Mapping[st
 
 def options(provider: str, keys: Mapping[str, object]) -> dict[str, Option]:
     """The vector's keys as settings, told apart by what they are rather than by how the file names them."""
-    given = {name: value for name, value in keys.items() if name != "also_valid_with"}
+    given = {name: value for name, value in keys.items() if name != OTHER_KEY}
     values = [item for value in given.values() for item in (value if isinstance(value, list) else [value])]
     texts = [value for value in values if isinstance(value, str)]
     if provider == "stripe":
@@ -127,5 +127,6 @@ def wechatpay_options(given: Mapping[str, object]) -> dict[str, Option]:
                     by_serial[serial] = text
                 else:
                     certificates.append(text)
-    secret = next(str(value) for name, value in given.items() if "v3" in name.lower())
-    return {"certificates": tuple(certificates), "public_keys": by_serial, "api_v3_key": secret}
+    secrets = tuple(str(value) for name, value in given.items() if "v3" in name.lower())
+    found: dict[str, Option] = {"certificates": tuple(certificates), "public_keys": by_serial}
+    return {**found, "api_v3_key": secrets} if secrets else found

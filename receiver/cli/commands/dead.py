@@ -22,7 +22,7 @@ def list_dead(
     embedded: Embedded = None,
     as_json: AsJson = False,
 ) -> None:
-    """List dispatches that no worker will run again by itself, the last to die first."""
+    """List what no worker will run again by itself."""
     rows = asyncio.run(_list(handler, limit, embedded))
     if as_json:
         emit_json(rows)
@@ -47,7 +47,7 @@ def replay(
     embedded: Embedded = None,
     as_json: AsJson = False,
 ) -> None:
-    """Run dead dispatches again: one event's, or all of a handler."""
+    """Run again what is dead: one event's, or all of a handler."""
     if event_id is None and handler is None:
         raise typer.BadParameter("name an event, or a handler with --handler", param_hint="EVENT")
     done = asyncio.run(_replay(event_id, handler, embedded))
@@ -58,20 +58,18 @@ def replay(
 
 
 async def _list(handler: str | None, limit: int, embedded: Path | None) -> "Sequence[DeadRow]":
-    from receiver.cli.servers import database_url, settings_with_servers
-    from receiver.operate.database import database
+    from receiver.cli.servers import opened_database
     from receiver.storage import views
 
-    async with database(database_url(settings_with_servers(embedded))) as connection:
+    async with opened_database(embedded) as connection:
         return await views.dead(connection, handler, limit)
 
 
 async def _replay(event_id: str | None, handler: str | None, embedded: Path | None) -> "Replayed":
-    from receiver.cli.servers import database_url, settings_with_servers
-    from receiver.operate.database import database
+    from receiver.cli.servers import opened_database
     from receiver.operate.replays import replay_event, replay_handler
 
-    async with database(database_url(settings_with_servers(embedded))) as connection:
+    async with opened_database(embedded) as connection:
         if event_id is not None:
             return await replay_event(connection, event_id, handler)
         return await replay_handler(connection, handler or "")

@@ -9,11 +9,11 @@ import typer
 
 from receiver.cli.moments import moment
 from receiver.cli.options import AsJson, Embedded, Limit, State
-from receiver.cli.output import emit, emit_bytes, emit_json, fields, note, shown, table
+from receiver.cli.output import emit, emit_bytes, emit_json, fields, note, printable, shown, table
 
 if TYPE_CHECKING:
     from receiver.operate.events import EventDetail
-    from receiver.storage.views import DispatchRow, EventRow, Filter
+    from receiver.storage.views import AttemptRow, DispatchRow, EventRow, Filter
 
 
 def list_events(
@@ -21,7 +21,9 @@ def list_events(
     source: Annotated[str | None, typer.Option(help="Only of this source.")] = None,
     event_type: Annotated[str | None, typer.Option("--type", help="Only of this type.")] = None,
     state: Annotated[State | None, typer.Option(help="Only in this state, the worst of an event's handlers'.")] = None,
-    since: Annotated[str | None, typer.Option(metavar="AGE|TIME", help="Only what came since: 30m, 12h, 7d, a time.")] = None,
+    since: Annotated[
+        str | None, typer.Option(metavar="AGE|TIME", help="Only what came since: 30m, 12h, 7d, a time.")
+    ] = None,
     limit: Limit = 50,
     embedded: Embedded = None,
     as_json: AsJson = False,
@@ -63,20 +65,18 @@ def show_event(
 
 
 async def _list(wanted: "Filter", embedded: Path | None) -> "list[EventRow]":
-    from receiver.cli.servers import database_url, settings_with_servers
-    from receiver.operate.database import database
+    from receiver.cli.servers import opened_database
     from receiver.storage import views
 
-    async with database(database_url(settings_with_servers(embedded))) as connection:
+    async with opened_database(embedded) as connection:
         return await views.events(connection, wanted)
 
 
 async def _show(wanted: str, embedded: Path | None, *, body: bool) -> "EventDetail":
-    from receiver.cli.servers import database_url, settings_with_servers
-    from receiver.operate.database import database
+    from receiver.cli.servers import opened_database
     from receiver.operate.events import detail
 
-    async with database(database_url(settings_with_servers(embedded))) as connection:
+    async with opened_database(embedded) as connection:
         return await detail(connection, wanted, body=body)
 
 
@@ -102,14 +102,22 @@ def _print(event: "EventDetail") -> None:
 
 
 def _print_dispatch(dispatch: "DispatchRow") -> None:
-    """One handler's part of the timeline."""
+    """One handler's part of the timeline; where its last run failed, what it failed with in full."""
     reason = f": {shown(dispatch.reason)}" if dispatch.reason else ""
     emit(f"{dispatch.handler}  {dispatch.state}{reason}")
     for run in dispatch.outcomes:
-        took = (run.finished_at - run.started_at).total_seconds()
-        why = "  ".join(shown(part) for part in (run.reason, run.error) if part)
-        manual = " (replay)" if run.trigger == "manual" else ""
-        emit(f"  {shown(run.started_at)}  run {run.number}{manual}  {run.outcome} in {took:.3f} s  {why}".rstrip())
+        emit(f"  {_run(run)}")
+    if dispatch.outcomes and dispatch.state != "succeeded":
+        for line in (dispatch.outcomes[-1].error or "").splitlines()[1:]:
+            emit(f"      {printable(line)}")
     if dispatch.state in {"ready", "leased"}:
-        coming = "next run" if dispatch.state == "ready" else "running, lease ends"
+        coming = "next run" if dispatch.state == "ready" else "running, the lease ends"
         emit(f"  {shown(dispatch.due_at)}  {coming}")
+
+
+def _run(run: "AttemptRow") -> str:
+    took = (run.finished_at - run.started_at).total_seconds()
+    manual = " (replay)" if run.trigger == "manual" else ""
+    first_line = (run.error or "").partition("\n")[0]
+    why = "  ".join(shown(part) for part in (run.reason, first_line) if part)
+    return f"{shown(run.started_at)}  run {run.number}{manual}  {run.outcome} in {took:.3f} s  {why}".rstrip()

@@ -26,8 +26,15 @@ def list_sources(*, as_json: AsJson = False) -> None:
         return
     columns = ("NAME", "PROVIDER", "PATH", "VERIFICATION", "LIVE SECRETS", "REPEATS FOR", "WAITS")
     cells = [
-        (row.name, row.provider, row.path, row.verification, row.live_secrets, f"{row.retry_hours:g} h",
-         f"{row.answer_seconds:g} s")
+        (
+            row.name,
+            row.provider,
+            row.path,
+            row.verification,
+            row.live_secrets,
+            f"{row.retry_hours:g} h",
+            f"{row.answer_seconds:g} s",
+        )
         for row in rows
     ]
     table(columns, cells)
@@ -35,7 +42,10 @@ def list_sources(*, as_json: AsJson = False) -> None:
 
 
 def doctor(*, embedded: Embedded = None, as_json: AsJson = False) -> None:
-    """Check sources, PostgreSQL, schema, clock and Redis, and say what to do."""
+    """Check the whole set-up and say what to do.
+
+    Sources and their secrets, PostgreSQL, schema, clock, Redis. Exits 1 if any check fails.
+    """
     from receiver.cli.servers import FOLDER, settings_with_servers
     from receiver.operate.doctor import examine, failed
 
@@ -43,6 +53,8 @@ def doctor(*, embedded: Embedded = None, as_json: AsJson = False) -> None:
     if as_json:
         emit_json(checks)
     else:
-        table(("CHECK", "", "FOUND", "WHAT TO DO"), [(c.name, _SIGNS[c.status], c.found, c.advice or "") for c in checks])
+        table(
+            ("CHECK", "", "FOUND", "WHAT TO DO"), [(c.name, _SIGNS[c.status], c.found, c.advice or "") for c in checks]
+        )
     if failed(checks):
         raise typer.Exit(Exit.FAILED)

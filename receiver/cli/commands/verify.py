@@ -27,11 +27,15 @@ def verify(
     *,
     request: Annotated[
         Path,
-        typer.Option(metavar="FILE", help="The captured callback: JSON (method, headers, body_b64) or raw HTTP; - is stdin."),
+        typer.Option(
+            metavar="FILE", help="The captured callback: JSON (method, headers, body_b64) or raw HTTP; - is stdin."
+        ),
     ],
     at: Annotated[
         int | None,
-        typer.Option(metavar="UNIX_SECONDS", min=0, max=_LATEST, help="When it arrived; default: the file's clock, or now."),
+        typer.Option(
+            metavar="UNIX_SECONDS", min=0, max=_LATEST, help="When it arrived; default: the file's clock, or now."
+        ),
     ] = None,
     source: Annotated[str | None, typer.Option(help="Check with the keys of this configured source.")] = None,
     key: Annotated[
@@ -40,7 +44,9 @@ def verify(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Check a captured callback offline: valid, with id, type and entity, or why not.
+    """Check a captured callback offline.
+
+    Says that it is valid, with id, type and entity, or why it is not; exits 1 then.
 
     Without --key or --source it is checked with the only configured source of that provider.
     """

@@ -1,0 +1,11 @@
+"""Runs what is owed: leases due dispatches and hands each to its handler, in the transaction that records success.
+
+Reading order: `dispatcher` (start, heartbeat, drain), `feed` (what is leased and how far ahead), `slot` (one run from
+fence to outcome), `call` (the handler itself), `threads` (a handler that is a plain function), `verdict` (what a
+failure comes to), `content` (from a row to the event that a handler is given).
+"""
+
+from receiver.dispatch.dispatcher import Dispatcher, Limits
+from receiver.dispatch.slot import Observer
+
+__all__ = ["Dispatcher", "Limits", "Observer"]

@@ -1,0 +1,78 @@
+"""Calls one handler, on the loop or in a thread, and sends to Postgres all that it left in its session."""
+
+import asyncio
+import inspect
+import math
+from functools import partial
+from typing import cast
+
+from receiver.dispatch.threads import HandlerThread
+from receiver.errors import HandlerError, HandlerTimedOut
+from receiver.events import Event
+from receiver.handlers import AsyncFunction, Handler, SyncFunction
+from receiver.storage.runs import RunConnection
+
+
+class Caller:
+    """Calls handlers one at a time; keeps a thread for those that need one.
+
+    Args:
+        name: of the thread.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._thread: HandlerThread | None = None
+
+    async def call(self, handler: Handler, event: Event, connection: RunConnection) -> None:
+        """Run the handler in the transaction that is open on `connection`; raises what it raises.
+
+        Raises:
+            HandlerTimedOut: it took too long. A plain function may still be running then, without its session.
+        """
+        scope = asyncio.timeout(None if math.isinf(handler.timeout) else handler.timeout)
+        try:
+            async with scope:
+                if handler.is_async:
+                    await _call(cast("AsyncFunction", handler.function), event, connection)
+                else:
+                    await self._call_in_thread(cast("SyncFunction", handler.function), event, connection)
+        except TimeoutError as error:
+            if scope.expired():
+                raise HandlerTimedOut(f"still running after {handler.timeout:g} seconds") from error
+            raise
+
+    def close(self) -> None:
+        """Let go of the thread."""
+        thread, self._thread = self._thread, None
+        if thread is not None:
+            thread.close()
+
+    async def _call_in_thread(self, function: SyncFunction, event: Event, connection: RunConnection) -> None:
+        if self._thread is None:
+            self._thread = HandlerThread(self._name)
+        try:
+            await self._thread.run(partial(_call_sync, function, event, connection))
+        except BaseException:
+            self.close()  # it may have been left inside the handler: the next one gets a thread of its own
+            raise
+
+
+async def _call(function: AsyncFunction, event: Event, connection: RunConnection) -> None:
+    session = connection.lend()
+    await function(event, session)
+    while (savepoint := session.get_nested_transaction()) is not None:
+        await savepoint.commit()
+    await session.flush()
+
+
+def _call_sync(function: SyncFunction, event: Event, connection: RunConnection) -> None:
+    session = connection.lend_sync()
+    result = function(event, session)
+    if inspect.isawaitable(result):
+        if inspect.iscoroutine(result):
+            result.close()
+        raise HandlerError(f"handler {event.handler!r}: returned a coroutine; it or what wraps it must be `async def`")
+    while (savepoint := session.get_nested_transaction()) is not None:
+        savepoint.commit()
+    session.flush()

@@ -1,0 +1,45 @@
+"""From a row to the event that a handler is given."""
+
+from collections.abc import Callable, Mapping
+from typing import NoReturn, TypeAlias
+
+import msgspec
+
+from receiver.errors import SettingsError
+from receiver.events import Event
+from receiver.storage.leases import Lease, StoredEvent
+
+Readers: TypeAlias = Mapping[str, Callable[[bytes], object]]
+"""By source: how its provider's bodies become `event.data`."""
+
+_HEADERS = msgspec.json.Decoder(dict[str, str])
+
+
+def to_event(lease: Lease, stored: StoredEvent, readers: Readers) -> Event:
+    """The event as its handler sees it.
+
+    A source that is not configured here is no reason not to run: only `event.data` is then an error.
+    """
+    return Event(
+        id=lease.event_id,
+        source=stored.source,
+        provider=stored.provider,
+        external_id=stored.external_id,
+        type=stored.type,
+        entity_id=stored.entity_id,
+        livemode=stored.livemode,
+        occurred_at=stored.occurred_at,
+        received_at=stored.received_at,
+        headers=_HEADERS.decode(stored.headers),
+        body=stored.body,
+        handler=lease.handler,
+        attempt=lease.attempt,
+        reader=readers.get(stored.source) or _unknown(stored.source),
+    )
+
+
+def _unknown(source: str) -> Callable[[bytes], object]:
+    def refuse(_body: bytes) -> NoReturn:
+        raise SettingsError(f"sources.{source}: is not configured in this worker, so `event.data` cannot be read")
+
+    return refuse

@@ -1,0 +1,156 @@
+"""Puts feed and slots together: start, heartbeat, drain."""
+
+import asyncio
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Final
+
+import structlog
+
+from receiver.dispatch.content import Readers
+from receiver.dispatch.feed import Feed
+from receiver.dispatch.slot import Observer, Parts, Slot
+from receiver.errors import StoreUnavailable
+from receiver.handlers import Registry
+from receiver.storage.leases import Lease, LeaseConnection
+from receiver.storage.runs import RunConnection
+
+log = structlog.get_logger(__name__)
+
+_BEATS_PER_LEASE: Final = 3
+_LAST_SECONDS: Final = 5.0
+"""For a cancelled handler to unwind and its outcome to be recorded."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """How much, how often and for how long; all times in seconds."""
+
+    concurrency: int
+    """Handlers that run at once."""
+    lease_seconds: float
+    poll_seconds: float
+    grace_seconds: float
+    """What running handlers get when the dispatcher stops."""
+
+
+class Dispatcher:
+    """Runs due dispatches from `start` to `stop`.
+
+    Args:
+        registry: dispatches of other handlers are left untouched.
+        readers: by source, how bodies become `event.data`.
+        limits: how much, how often and for how long.
+        leases: the connection for leasing.
+        connect: makes a connection for a slot.
+        heard: set from outside when something may be due.
+        observer: hears of every run.
+        draw: random numbers from 0 to 1.
+    """
+
+    def __init__(
+        self,
+        *,
+        registry: Registry,
+        readers: Readers,
+        limits: Limits,
+        leases: LeaseConnection,
+        connect: Callable[[], RunConnection],
+        heard: asyncio.Event,
+        observer: Observer,
+        draw: Callable[[], float],
+    ) -> None:
+        self._limits = limits
+        self._leases = leases
+        self._heard = heard
+        self._feed = Feed(
+            leases, slots=limits.concurrency, heard=heard, poll_seconds=limits.poll_seconds, draw=draw
+        )
+        parts = Parts(
+            registry=registry,
+            readers=readers,
+            observer=observer,
+            draw=draw,
+            due_in=self._due_in,
+            lease_seconds=limits.lease_seconds,
+        )
+        self._slots = [Slot(f"receiver-handler-{n}", connect(), parts) for n in range(limits.concurrency)]
+        self._suspects_slot = Slot("receiver-suspects", connect(), parts)
+        self._tasks: list[asyncio.Task[None]] = []
+        self._touches: set[asyncio.Task[None]] = set()
+        self._feeding: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begin to lease and run."""
+        self._feeding = asyncio.create_task(self._feed.run(), name="receiver-feed")
+        self._tasks = [asyncio.create_task(self._serve(slot), name="receiver-slot") for slot in self._slots]
+        self._tasks.append(asyncio.create_task(self._serve_suspects(), name="receiver-suspects"))
+        self._tasks.append(asyncio.create_task(self._beat(), name="receiver-heartbeat"))
+
+    async def stop(self) -> None:
+        """Lease no more, give back what has not begun, let running handlers finish, cancel those that take too long."""
+        self._feed.stop()
+        if self._feeding is not None:
+            await asyncio.wait([self._feeding], timeout=_LAST_SECONDS)
+            self._feeding.cancel()
+        await self._give_back()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._limits.grace_seconds):
+                await self._feed.quiet()
+        for task in self._tasks:
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=_LAST_SECONDS)
+        for slot in (*self._slots, self._suspects_slot):
+            await slot.close()
+        await self._leases.close()
+
+    async def _serve(self, slot: Slot) -> None:
+        while True:
+            lease = await self._feed.take()
+            started = time.monotonic()
+            await _run(slot, lease)
+            self._feed.done(lease, time.monotonic() - started)
+
+    async def _serve_suspects(self) -> None:
+        while True:
+            lease = await self._feed.take_suspect()
+            await _run(self._suspects_slot, lease)
+            self._feed.done_suspect(lease)
+
+    async def _beat(self) -> None:
+        """Keep alive what waits for a slot, and the transactions whose handlers are busy elsewhere.
+
+        A run needs no renewal: the lock on its dispatch keeps others off, for as long as its transaction lives.
+        """
+        while True:
+            await asyncio.sleep(self._limits.lease_seconds / _BEATS_PER_LEASE)
+            for slot in (*self._slots, self._suspects_slot):
+                touch = asyncio.create_task(slot.touch())
+                self._touches.add(touch)
+                touch.add_done_callback(self._touches.discard)
+            try:
+                await self._leases.renew(list(self._feed.held))
+            except Exception as error:  # noqa: BLE001 - a fault of ours must not end the heartbeat in silence
+                log.warning("leases_not_renewed", error=type(error.__cause__ or error).__name__)
+
+    async def _give_back(self) -> None:
+        left = self._feed.drain()
+        try:
+            await self._leases.give_back(left)
+        except StoreUnavailable:
+            log.warning("leases_not_given_back", count=len(left))
+
+    def _due_in(self, seconds: float) -> None:
+        """Look again when a retry falls due, if that is before the next poll."""
+        if seconds < self._limits.poll_seconds:
+            asyncio.get_running_loop().call_later(seconds, self._heard.set)
+
+
+async def _run(slot: Slot, lease: Lease) -> None:
+    try:
+        await slot.run(lease)
+    except Exception as error:  # noqa: BLE001 - a fault of ours must cost one lease, not the slot
+        log.error("slot_failed", error=type(error).__name__, event_id=str(lease.event_id))  # noqa: TRY400

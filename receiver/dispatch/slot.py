@@ -1,0 +1,171 @@
+"""One slot of a worker: runs one leased dispatch after another, each in its fenced transaction."""
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+import structlog
+from structlog.contextvars import bound_contextvars
+
+from receiver.dispatch import verdict
+from receiver.dispatch.call import Caller
+from receiver.dispatch.content import Readers, to_event
+from receiver.errors import LeaseLost, StoreUnavailable
+from receiver.handlers import Handler, Registry, RetryPolicy
+from receiver.observability.failpoints import failpoint
+from receiver.storage.leases import Lease, StoredEvent
+from receiver.storage.outcomes import Failure
+from receiver.storage.runs import RunConnection
+
+log = structlog.get_logger(__name__)
+
+RECONNECT: Final = RetryPolicy(first=0.2, factor=2, cap=5)
+"""Pauses between tries to reach Postgres."""
+
+
+class Observer(Protocol):
+    """Hears of every run; see `observability/metrics.py`."""
+
+    def ran(self, handler: str, outcome: str, seconds: float) -> None:
+        """A run ended: `succeeded`, `retry`, `dead`, or `lost`, where somebody else had taken it over."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parts:
+    """What all slots of a worker share."""
+
+    registry: Registry
+    readers: Readers
+    observer: Observer
+    draw: Callable[[], float]
+    """Random numbers from 0 to 1."""
+    due_in: Callable[[float], None]
+    """Told the seconds until a failed run comes again."""
+    lease_seconds: float
+
+
+class Slot:
+    """Runs one dispatch at a time.
+
+    Args:
+        name: of its thread, if it needs one.
+        connection: its own.
+        parts: what it shares with the others.
+    """
+
+    def __init__(self, name: str, connection: RunConnection, parts: Parts) -> None:
+        self._connection = connection
+        self._caller = Caller(name)
+        self._parts = parts
+
+    async def run(self, lease: Lease) -> None:
+        """Run the dispatch from fence to outcome. What goes wrong is recorded, not raised.
+
+        Cancelled, it rolls back, makes the dispatch due at once and raises.
+        """
+        handler = self._parts.registry.get(lease.handler)
+        stored = await self._begin(lease, handler)
+        if stored is None:
+            return
+        started = time.perf_counter()
+        try:
+            with bound_contextvars(event_id=str(lease.event_id), handler=lease.handler, attempt=lease.attempt):
+                await self._handle(lease, handler, stored)
+        except BaseException as error:
+            await self._failed(lease, handler, error, time.perf_counter() - started)
+            if _stops_us(error):
+                raise
+        else:
+            self._parts.observer.ran(handler.name, "succeeded", time.perf_counter() - started)
+
+    async def touch(self) -> None:
+        """Keep the transaction of a handler that is busy elsewhere."""
+        await self._connection.touch()
+
+    async def close(self) -> None:
+        """Let go of connection and thread."""
+        self._caller.close()
+        await self._connection.discard()
+
+    async def _begin(self, lease: Lease, handler: Handler) -> StoredEvent | None:
+        """Begin the transaction; None if there is nothing to run."""
+        tries = 0
+        while True:
+            try:
+                await self._connection.open()
+                return await self._fence(lease, handler)
+            except StoreUnavailable as error:
+                tries += 1
+                log.warning("store_unreachable", error=type(error.__cause__).__name__)
+                await self._connection.discard()
+                await asyncio.sleep(RECONNECT.delay(tries, self._parts.draw()))
+
+    async def _fence(self, lease: Lease, handler: Handler) -> StoredEvent | None:
+        exhausted = lease.attempt > handler.policy.attempts
+        if lease.event is None or exhausted:
+            reason = verdict.EXHAUSTED if exhausted else verdict.EVENT_GONE
+            self._parts.observer.ran(lease.handler, "dead" if await self._connection.bury(lease, reason) else "lost", 0)
+            log.error("dispatch_dead", event_id=str(lease.event_id), handler=lease.handler, reason=reason)
+            return None
+        try:
+            await self._connection.begin(lease)
+        except LeaseLost:
+            self._parts.observer.ran(lease.handler, "lost", 0)
+            log.warning("lease_lost", event_id=str(lease.event_id), handler=lease.handler)
+            return None
+        return lease.event
+
+    async def _handle(self, lease: Lease, handler: Handler, stored: StoredEvent) -> None:
+        event = to_event(lease, stored, self._parts.readers)
+        await self._caller.call(handler, event, self._connection)
+        failpoint("worker_before_commit")
+        await self._connection.succeed(lease)
+        failpoint("worker_after_commit")
+
+    async def _failed(self, lease: Lease, handler: Handler, error: BaseException, elapsed: float) -> None:
+        if _stops_us(error):
+            failure = verdict.stopped(error)
+        else:
+            cut = not self._connection.alive
+            failure = verdict.judge(error, lease.attempt, handler.policy, self._parts.draw(), cut=cut)
+        if verdict.spoiled(error):
+            await self._connection.discard()
+        outcome = "dead" if failure.dead else "retry"
+        if not await self._record(lease, failure, elapsed):
+            outcome = "lost"
+        elif not failure.dead:
+            self._parts.due_in(failure.delay)
+        self._parts.observer.ran(handler.name, outcome, elapsed)
+        tell = log.error if failure.dead else log.warning
+        tell(
+            "handler_failed",
+            event_id=str(lease.event_id),
+            handler=handler.name,
+            attempt=lease.attempt,
+            outcome=outcome,
+            error=type(error).__name__,
+        )
+
+    async def _record(self, lease: Lease, failure: Failure, elapsed: float) -> bool:
+        """Record the failure, on a new connection if need be; False if the dispatch is not ours any more."""
+        until = time.monotonic() + self._parts.lease_seconds
+        tries = 0
+        while time.monotonic() < until:
+            try:
+                await self._connection.open()
+                return await self._connection.fail(lease, failure, elapsed)
+            except StoreUnavailable:
+                tries += 1
+                await self._connection.discard()
+                await asyncio.sleep(RECONNECT.delay(tries, self._parts.draw()))
+        return False  # the lease has run out by now, and its loss will be recorded
+
+
+def _stops_us(error: BaseException) -> bool:
+    """Whether we are to stop; a handler may raise CancelledError for reasons of its own."""
+    task = asyncio.current_task()
+    return isinstance(error, KeyboardInterrupt) or (
+        isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling() > 0
+    )

@@ -1,0 +1,129 @@
+"""The worker's composition root: engines, Redis and the dispatcher are built here, and nothing below builds itself."""
+
+import asyncio
+import os
+import re
+import secrets
+import socket
+from contextlib import AsyncExitStack
+from types import TracebackType
+from typing import Final, Self
+
+import structlog
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from receiver.dispatch import Dispatcher, Limits, Observer
+from receiver.dispatch.content import Readers
+from receiver.handlers import Registry
+from receiver.marks import Nudges, connect
+from receiver.settings import Settings
+from receiver.storage import leases
+from receiver.storage.engine import make_engine
+from receiver.storage.leases import LeaseConnection
+from receiver.storage.runs import RunConnection
+
+log = structlog.get_logger(__name__)
+
+_IDLE_PART: Final = 0.75
+"""Of a lease: a frozen worker's transaction must end, and free its dispatch, before the lease does."""
+
+
+class Worker:
+    """Runs handlers while it is entered: `async with Worker(…):`, or `await Worker(…).run_until(stop)`.
+
+    Args:
+        database_url: `postgresql://…`; a session of its own for each connection (no transaction pooler in between).
+        redis_url: `redis://…`, where nudges come from; without them the poll finds everything.
+        registry: the merchant's handlers.
+        readers: by source, how a body becomes `event.data`.
+        settings: concurrency and times; its URLs are not read.
+        metrics: hears of every run.
+        name: stands in the leases and attempts; default: host, process and a random part.
+    """
+
+    def __init__(
+        self,
+        *,
+        database_url: str,
+        redis_url: str,
+        registry: Registry,
+        readers: Readers,
+        settings: Settings,
+        metrics: Observer,
+        name: str | None = None,
+    ) -> None:
+        self._database_url = database_url
+        self._redis_url = redis_url
+        self._registry = registry
+        self._readers = readers
+        self._settings = settings
+        self._metrics = metrics
+        self.name = name or own_name()
+        self._stack = AsyncExitStack()
+
+    async def __aenter__(self) -> Self:
+        """Start; Postgres and Redis may come later."""
+        heard = asyncio.Event()
+        async with AsyncExitStack() as stack:
+            nudges = Nudges(connect(self._redis_url, timeout=self._settings.redis_timeout), heard)
+            stack.push_async_callback(nudges.close)
+            dispatcher = self._dispatcher(stack, heard)
+            dispatcher.start()
+            stack.push_async_callback(dispatcher.stop)
+            self._stack = stack.pop_all()
+        log.info("worker_started", worker=self.name, handlers=len(self._registry))
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Give back what has not begun, let running handlers finish within the grace, disconnect."""
+        await self._stack.aclose()
+        log.info("worker_stopped", worker=self.name)
+
+    async def run_until(self, stop: asyncio.Event) -> None:
+        """Run until `stop` is set, then drain."""
+        async with self:
+            await stop.wait()
+
+    def _dispatcher(self, stack: AsyncExitStack, heard: asyncio.Event) -> Dispatcher:
+        settings = self._settings
+        leasing = self._engine(stack, 1, leases.CONNECTION_SETTINGS)
+        running = self._engine(stack, settings.concurrency + 1, self._run_settings())
+        # What handlers write is the merchant's: it has no place in the error texts of attempts.
+        running.sync_engine.hide_parameters = True
+        return Dispatcher(
+            registry=self._registry,
+            readers=self._readers,
+            limits=Limits(
+                concurrency=settings.concurrency,
+                lease_seconds=settings.lease_seconds,
+                poll_seconds=settings.poll_seconds,
+                grace_seconds=settings.grace_seconds,
+            ),
+            leases=LeaseConnection(
+                leasing, worker=self.name, handlers=self._registry.names(), seconds=settings.lease_seconds
+            ),
+            connect=lambda: RunConnection(running),
+            heard=heard,
+            observer=self._metrics,
+            draw=secrets.SystemRandom().random,
+        )
+
+    def _engine(self, stack: AsyncExitStack, size: int, settings: dict[str, str]) -> AsyncEngine:
+        engine = make_engine(self._database_url, name="receiver-worker", size=size, settings=settings)
+        stack.push_async_callback(engine.dispose)
+        return engine
+
+    def _run_settings(self) -> dict[str, str]:
+        idle = int(self._settings.lease_seconds * _IDLE_PART * 1000)
+        return {
+            "default_transaction_isolation": "read committed",
+            "idle_in_transaction_session_timeout": f"{idle}ms",
+        }
+
+
+def own_name() -> str:
+    """A name that no other worker has, and that tells an operator where to look."""
+    host = re.sub(r"[^A-Za-z0-9.-]", "-", socket.gethostname())[:40]
+    return f"{host}:{os.getpid()}:{secrets.token_hex(3)}"

@@ -1,0 +1,225 @@
+"""The command line in this process and as a program of its own, a folder with sources, and a running shop."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from receiver.cli.demo.home import write_settings
+from receiver.cli.main import run
+from receiver.sources import MADE_UP
+
+SHOP = """
+from receiver import Dead, Receiver, Retry, RetryPolicy
+
+receiver = Receiver(retry=RetryPolicy(first=0.05, factor=1, cap=0.05, attempts=3))
+
+
+@receiver.on("stripe", "payment_intent.succeeded")
+async def mark_paid(event, tx):
+    if event.entity_id == "doomed":
+        raise Dead("no_such_order")
+    if event.entity_id == "late" and event.attempt == 1:
+        raise Retry(after=0.05, reason="too_early")
+
+
+not_a_receiver = 1
+"""
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A command that ran."""
+
+    code: int
+    out: str
+    err: str
+
+    def json(self) -> object:
+        return json.loads(self.out)
+
+    def rows(self) -> list[dict[str, object]]:
+        rows = self.json()
+        assert isinstance(rows, list)
+        return rows
+
+    def fields(self) -> dict[str, object]:
+        fields = self.json()
+        assert isinstance(fields, dict)
+        return fields
+
+
+Cli = Callable[..., Ended]
+
+
+def clean_environment() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if not name.startswith("RECEIVER_")}
+
+
+@pytest.fixture(scope="session")
+def made_up_sources() -> dict[str, dict[str, object]]:
+    return {name: make() for name, make in MADE_UP.items()}
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The current folder, empty, and an environment without settings."""
+    for name in os.environ.keys() - clean_environment().keys():
+        monkeypatch.delenv(name)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def with_sources(folder: Path, made_up_sources: dict[str, dict[str, object]]) -> Path:
+    """The current folder, with a settings file of one source for each provider."""
+    write_settings(folder, made_up_sources, 8000)
+    toml = (folder / "receiver.toml").read_text().splitlines()
+    (folder / "receiver.toml").write_text("\n".join(toml[2:]) + "\n")  # its first lines name servers and port
+    return folder
+
+
+@pytest.fixture
+def cli(folder: Path, capsys: pytest.CaptureFixture[str]) -> Cli:
+    """Runs a command in this process."""
+
+    def call(*arguments: object) -> Ended:
+        capsys.readouterr()
+        code = run([str(argument) for argument in arguments])
+        said = capsys.readouterr()
+        return Ended(int(code), said.out, said.err)
+
+    return call
+
+
+@pytest.fixture
+def program(folder: Path) -> Cli:
+    """Runs a command as a program of its own, with what it finds in the current folder."""
+
+    def call(*arguments: object, variables: Mapping[str, str] | None = None, stdin: bytes = b"") -> Ended:
+        done = subprocess.run(
+            [sys.executable, "-m", "receiver", *map(str, arguments)],
+            cwd=folder,
+            env={**clean_environment(), **(variables or {})},
+            input=stdin,
+            capture_output=True,
+            timeout=120,
+            check=False,
+        )
+        return Ended(done.returncode, done.stdout.decode(), done.stderr.decode())
+
+    return call
+
+
+@dataclass
+class Running:
+    """A program that runs until it is told to stop."""
+
+    process: subprocess.Popen[bytes]
+    errors: Path
+    listening: dict[str, str] = field(default_factory=dict)
+
+    def read_json(self) -> dict[str, object]:
+        """The next JSON object that it prints."""
+        assert self.process.stdout is not None
+        lines: list[bytes] = []
+        for line in self.process.stdout:
+            lines.append(line)
+            if line == b"}\n":
+                found = json.loads(b"".join(lines))
+                assert isinstance(found, dict)
+                return found
+        raise AssertionError(self.errors.read_text())
+
+    def interrupt(self, number: signal.Signals = signal.SIGTERM) -> int:
+        self.process.send_signal(number)
+        return self.process.wait(30)
+
+
+@pytest.fixture(scope="session")
+def started() -> Iterator[Callable[..., Running]]:
+    """Starts programs; those that still run at the end are killed."""
+    all_of_them: list[Running] = []
+
+    def start(folder: Path, *arguments: object, variables: Mapping[str, str] | None = None) -> Running:
+        errors = folder / f"stderr-{len(all_of_them)}.txt"
+        with errors.open("wb") as stderr:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "receiver", *map(str, arguments)],
+                cwd=folder,
+                env={**clean_environment(), **(variables or {})},
+                stdout=subprocess.PIPE,
+                stderr=stderr,
+            )
+        all_of_them.append(Running(process, errors))
+        return all_of_them[-1]
+
+    yield start
+    for running in all_of_them:
+        running.process.kill()
+        running.process.wait()
+        if running.process.stdout is not None:
+            running.process.stdout.close()
+
+
+@dataclass(frozen=True)
+class Shop:
+    """A running `receiver up` with handlers, and a database of its own."""
+
+    url: str
+    database_url: str
+    redis_url: str
+
+
+@pytest.fixture(scope="session")
+def shop(
+    tmp_path_factory: pytest.TempPathFactory,
+    started: Callable[..., Running],
+    made_up_sources: dict[str, dict[str, object]],
+    template: str,
+    make_database: Callable[[str | None], str],
+    servers: object,
+) -> Iterator[Shop]:
+    home = tmp_path_factory.mktemp("shop")
+    write_settings(home, made_up_sources, 0)
+    toml = (home / "receiver.toml").read_text().splitlines()
+    (home / "receiver.toml").write_text("\n".join(toml[1:]) + "\n")
+    (home / "payments.py").write_text(SHOP)
+    database_url, redis_url = make_database(template), str(getattr(servers, "redis_url"))  # noqa: B009
+    running = started(
+        home,
+        *("up", "payments:receiver", "--json", "--operator-port", "0"),
+        variables={"RECEIVER_DATABASE_URL": database_url, "RECEIVER_REDIS_URL": redis_url},
+    )
+    listening = running.read_json()
+    yield Shop(str(listening["url"]), database_url, redis_url)
+    assert running.interrupt() == 0
+
+
+@pytest.fixture
+def with_shop(shop: Shop, with_sources: Path, monkeypatch: pytest.MonkeyPatch) -> Shop:
+    """The running shop, with commands in this process knowing its servers and sources."""
+    assert with_sources == Path.cwd()
+    monkeypatch.setenv("RECEIVER_DATABASE_URL", shop.database_url)
+    monkeypatch.setenv("RECEIVER_REDIS_URL", shop.redis_url)
+    return shop
+
+
+@pytest.fixture(scope="session")
+def until() -> Callable[[Callable[[], bool]], None]:
+    """Waits for a condition, with a deadline."""
+
+    def wait(holds: Callable[[], bool], seconds: float = 30) -> None:
+        deadline = time.monotonic() + seconds
+        while not holds():
+            assert time.monotonic() < deadline, "it did not happen in time"
+            time.sleep(0.05)
+
+    return wait

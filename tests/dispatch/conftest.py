@@ -1,0 +1,169 @@
+"""A small shop: a migrated database with a table that handlers write to, events owed to them, and workers."""
+
+import asyncio
+import os
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+
+import asyncpg
+import pytest
+from receiver.handlers import Registry
+from receiver.settings import Settings
+from receiver.storage import leases
+from receiver.storage.engine import Connection, make_engine
+from receiver.storage.leases import LeaseConnection
+from receiver.worker import Worker
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+PROGRAM = Path(__file__).with_name("program.py")
+
+TABLES = """
+CREATE TABLE effect (event_id uuid NOT NULL, handler text NOT NULL, note text);
+CREATE TABLE stock (id int PRIMARY KEY, count int NOT NULL CHECK (count >= 0));
+INSERT INTO stock VALUES (1, 10), (2, 10);
+"""
+
+DELIVER = """
+WITH stored AS (
+    INSERT INTO receiver.event (id, key, source, provider, external_id, type, headers, body)
+    VALUES ($1, $2, $3, 'stripe', $4, 'charge.paid', '{"webhook-id": "evt_1"}', '{"amount": 12.50}')
+    RETURNING id
+)
+INSERT INTO receiver.dispatch (event_id, handler) SELECT id, unnest($5::text[]) FROM stored
+"""
+
+EVERYTHING_DONE = "SELECT count(*) = 0 FROM receiver.dispatch WHERE state IN ('ready', 'leased')"
+
+
+class Runs:
+    """Hears of every run."""
+
+    def __init__(self) -> None:
+        self.heard: list[tuple[str, str]] = []
+
+    def ran(self, handler: str, outcome: str, _seconds: float) -> None:
+        self.heard.append((handler, outcome))
+
+
+class Shop:
+    """The database of one test, and all that a test wants to ask of it."""
+
+    def __init__(self, connection: Connection, database_url: str, redis_url: str) -> None:
+        self._connection = connection
+        self.database_url = database_url
+        self.redis_url = redis_url
+        self.runs = Runs()
+
+    async def deliver(self, *handlers: str, source: str = "stripe") -> uuid.UUID:
+        """Store an event that is owed to `handlers`."""
+        event_id = uuid.uuid4()
+        await self.execute(DELIVER, event_id, event_id.bytes, source, f"evt_{event_id.hex}", handlers or ("pay",))
+        return event_id
+
+    async def execute(self, sql: str, *values: object) -> None:
+        await self._connection.execute(sql, *values)
+
+    async def value(self, sql: str, *values: object) -> object:
+        return await self._connection.fetchval(sql, *values)
+
+    async def rows(self, sql: str, *values: object) -> list[tuple[object, ...]]:
+        return [tuple(row) for row in await self._connection.fetch(sql, *values)]
+
+    async def until(self, sql: str, *values: object, seconds: float = 15) -> None:
+        """Wait until the query says true."""
+        deadline = time.monotonic() + seconds
+        while not await self.value(sql, *values):
+            if time.monotonic() > deadline:
+                state = await self.rows("SELECT handler, state, attempts, reason FROM receiver.dispatch")
+                pytest.fail(f"still not so after {seconds} s: {sql}; dispatches: {state}")
+            await asyncio.sleep(0.01)
+
+    async def until_done(self) -> None:
+        """Wait until no dispatch is ready or leased."""
+        await self.until(EVERYTHING_DONE)
+
+    async def dispatch(self, handler: str = "pay") -> tuple[object, ...]:
+        """State, attempts and reason of the only dispatch of a handler."""
+        (row,) = await self.rows(
+            "SELECT state, attempts, reason FROM receiver.dispatch WHERE handler = $1", handler
+        )
+        return row
+
+    async def attempts(self, handler: str = "pay") -> list[tuple[object, ...]]:
+        """Number, outcome and reason of each recorded attempt of a handler."""
+        return await self.rows(
+            "SELECT number, outcome, reason FROM receiver.attempt WHERE handler = $1 ORDER BY epoch", handler
+        )
+
+    async def effects(self) -> int:
+        """How many rows the handlers have written."""
+        count = await self.value("SELECT count(*) FROM effect")
+        assert isinstance(count, int)
+        return count
+
+    @asynccontextmanager
+    async def working(self, registry: Registry, *, redis_url: str | None = None, **settings: object) -> AsyncIterator[Worker]:
+        """A worker in this process."""
+        async with Worker(
+            database_url=self.database_url,
+            redis_url=redis_url or self.redis_url,
+            registry=registry,
+            readers={"stripe": lambda body: body.decode()},
+            settings=Settings.model_validate({"concurrency": 4, "poll_seconds": 0.2, **settings}),
+            metrics=self.runs,
+        ) as worker:
+            yield worker
+
+    @contextmanager
+    def program(self, handler: str, failpoint: str = "", **settings: object) -> Iterator["subprocess.Popen[bytes]"]:
+        """A worker in a process of its own, see `program.py`; killed at the end if it is not dead by then."""
+        environment = {**os.environ, "RECEIVER_FAILPOINT": failpoint, "PYTHONPATH": os.pathsep.join(sys.path)}
+        environment |= {f"RECEIVER_{name.upper()}": str(value) for name, value in settings.items()}
+        arguments = [sys.executable, str(PROGRAM), self.database_url, self.redis_url, handler]
+        process = subprocess.Popen(arguments, env=environment)
+        try:
+            yield process
+        finally:
+            process.kill()
+            process.wait()
+
+    @asynccontextmanager
+    async def leasing(self, *handlers: str, worker: str = "w1", seconds: float = 60) -> AsyncIterator[LeaseConnection]:
+        """What a worker leases with."""
+        engine = make_engine(self.database_url, name="test", size=1, settings=leases.CONNECTION_SETTINGS)
+        connection = LeaseConnection(engine, worker=worker, handlers=handlers or ("pay",), seconds=seconds)
+        try:
+            yield connection
+        finally:
+            await connection.close()
+            await engine.dispose()
+
+    @asynccontextmanager
+    async def engine(self, **settings: str) -> AsyncIterator[AsyncEngine]:
+        """What a worker runs handlers on."""
+        engine = make_engine(self.database_url, name="test", size=5, settings=settings)
+        try:
+            yield engine
+        finally:
+            await engine.dispose()
+
+
+@pytest.fixture
+async def shop(database_url: str, redis_url: str) -> AsyncIterator[Shop]:
+    async with open_shop(database_url, redis_url) as opened:
+        yield opened
+
+
+@asynccontextmanager
+async def open_shop(database_url: str, redis_url: str) -> AsyncIterator[Shop]:
+    connection = await asyncpg.connect(database_url)
+    await connection.execute(TABLES)
+    try:
+        yield Shop(connection, database_url, redis_url)
+    finally:
+        await connection.close()

@@ -1,0 +1,65 @@
+"""A worker in a process of its own, for tests that kill or freeze it: program.py DATABASE REDIS HANDLER."""
+
+import asyncio
+import os
+import signal
+import sys
+
+from receiver.events import Event
+from receiver.handlers import Registry, RetryPolicy
+from receiver.settings import Settings
+from receiver.worker import Worker
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncSession
+
+registry = Registry(retry=RetryPolicy(first=0.05, factor=1, cap=0.05, attempts=4))
+EFFECT = text("INSERT INTO effect VALUES (:id, :handler, :note)")
+
+
+async def _write(event: Event, tx: AsyncSession) -> None:
+    await tx.execute(EFFECT, {"id": event.id, "handler": event.handler, "note": f"pid {os.getpid()}"})
+
+
+async def pay(event: Event, tx: AsyncSession) -> None:
+    """Write an effect."""
+    await _write(event, tx)
+
+
+async def poison(event: Event, tx: AsyncSession) -> None:
+    """Kill the worker that runs it."""
+    await _write(event, tx)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+async def freeze(event: Event, tx: AsyncSession) -> None:
+    """Write an effect, then stop the whole process until somebody continues it."""
+    await _write(event, tx)
+    os.kill(os.getpid(), signal.SIGSTOP)
+    await _write(event, tx)
+
+
+class Silent:
+    """Hears of every run and keeps quiet."""
+
+    def ran(self, handler: str, outcome: str, seconds: float) -> None:
+        """Nothing."""
+
+
+async def main(database_url: str, redis_url: str, handlers: str) -> None:
+    """Work until SIGTERM."""
+    known = {"pay": pay, "poison": poison, "freeze": freeze}
+    for name in handlers.split(","):
+        registry.on("stripe", name=name)(known[name])
+    stop = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
+    await Worker(
+        database_url=database_url,
+        redis_url=redis_url,
+        registry=registry,
+        readers={},
+        settings=Settings(),
+        metrics=Silent(),
+    ).run_until(stop)
+
+
+asyncio.run(main(*sys.argv[1:]))

@@ -1,0 +1,467 @@
+"""One run: success happens once, and whatever a handler does wrong leaves nothing behind."""
+
+import asyncio
+import threading
+
+import pytest
+from receiver.events import Event
+from receiver.handlers import Dead, Registry, Retry, RetryPolicy
+from receiver.handlers.handler import Function
+from sqlalchemy import text
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
+
+from tests.dispatch.conftest import Shop
+
+EFFECT = text("INSERT INTO effect VALUES (:id, :handler, :note)")
+RELEASE = threading.Event()
+LEFT_BEHIND: list[asyncio.Task[object]] = []
+TWICE = RetryPolicy(first=0.01, factor=1, cap=0.01, attempts=2)
+
+
+class Base(DeclarativeBase):
+    pass
+
+
+class Stock(Base):
+    __tablename__ = "stock"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    count: Mapped[int]
+
+
+async def write(event: Event, tx: AsyncSession, note: str = "") -> None:
+    await tx.execute(EFFECT, {"id": event.id, "handler": event.handler, "note": note})
+
+
+def write_sync(event: Event, tx: Session, note: str = "") -> None:
+    tx.execute(EFFECT, {"id": event.id, "handler": event.handler, "note": note})
+
+
+def one(function: Function, retry: RetryPolicy = TWICE, timeout: float | None = None) -> Registry:
+    registry = Registry()
+    registry.on("stripe", name="pay", retry=retry, timeout=timeout)(function)
+    return registry
+
+
+@pytest.mark.parametrize("function", [write, write_sync])
+async def test_success_is_one_effect_and_one_attempt(shop: Shop, function: Function) -> None:
+    event_id = await shop.deliver()
+    async with shop.working(one(function)) as worker:
+        await shop.until_done()
+    assert await shop.rows("SELECT event_id, handler FROM effect") == [(event_id, "pay")]
+    assert await shop.dispatch() == ("succeeded", 1, None)
+    assert await shop.rows(
+        "SELECT number, trigger, worker, outcome, error, started_at <= finished_at FROM receiver.attempt"
+    ) == [(1, "scheduled", worker.name, "succeeded", None, True)]
+    assert shop.runs.heard == [("pay", "succeeded")]
+
+
+async def test_many_succeed_once_each_over_two_workers(shop: Shop) -> None:
+    for _ in range(100):
+        await shop.deliver("pay", "ship")
+    registry = one(write)
+    registry.on("stripe", name="ship")(write_sync)
+    async with shop.working(registry), shop.working(registry):
+        await shop.until_done()
+    assert await shop.rows("SELECT count(*), count(DISTINCT (event_id, handler)) FROM effect") == [(200, 200)]
+
+
+async def commits(event: Event, tx: AsyncSession) -> None:
+    await write(event, tx)
+    await tx.commit()
+
+
+async def rolls_back(event: Event, tx: AsyncSession) -> None:
+    await write(event, tx)
+    await tx.rollback()
+
+
+async def closes(event: Event, tx: AsyncSession) -> None:
+    async with tx:
+        await write(event, tx)
+
+
+async def begins(event: Event, tx: AsyncSession) -> None:
+    async with tx.begin():
+        await write(event, tx)
+
+
+def commits_sync(event: Event, tx: Session) -> None:
+    write_sync(event, tx)
+    tx.commit()
+
+
+def rolls_back_sync(event: Event, tx: Session) -> None:
+    write_sync(event, tx)
+    tx.rollback()
+
+
+async def rolls_back_behind(event: Event, tx: AsyncSession) -> None:
+    await write(event, tx)
+    transaction = tx.get_transaction()
+    assert transaction is not None
+    await transaction.rollback()
+
+
+async def rolls_back_below(event: Event, tx: AsyncSession) -> None:
+    await write(event, tx)
+    await (await tx.connection()).rollback()
+
+
+async def closes_below(event: Event, tx: AsyncSession) -> None:
+    await write(event, tx)
+    await (await tx.connection()).close()
+
+
+async def swallows_database_error(event: Event, tx: AsyncSession) -> None:
+    await write(event, tx)
+    try:
+        await tx.execute(text("SELECT 1 / 0"))
+    except SQLAlchemyError:
+        pass
+
+
+async def swallows_flush_error(event: Event, tx: AsyncSession) -> None:
+    await write(event, tx)
+    tx.add(Stock(id=1, count=1))
+    try:
+        await tx.flush()
+    except SQLAlchemyError:
+        pass
+
+
+async def leaves_bad_object(event: Event, tx: AsyncSession) -> None:
+    await write(event, tx)
+    tx.add(Stock(id=3, count=-1))
+
+
+async def exits(event: Event, tx: AsyncSession) -> None:
+    await write(event, tx)
+    raise SystemExit(1)
+
+
+def exits_sync(event: Event, tx: Session) -> None:
+    write_sync(event, tx)
+    raise SystemExit(1)
+
+
+async def cancels_itself(event: Event, tx: AsyncSession) -> None:
+    await write(event, tx)
+    raise asyncio.CancelledError
+
+
+async def is_cut(event: Event, tx: AsyncSession) -> None:
+    await write(event, tx)
+    await tx.execute(text("SELECT pg_terminate_backend(pg_backend_pid())"))
+
+
+def is_cut_sync(event: Event, tx: Session) -> None:
+    write_sync(event, tx)
+    tx.execute(text("SELECT pg_terminate_backend(pg_backend_pid())"))
+
+
+async def leaves_task_behind(event: Event, tx: AsyncSession) -> None:
+    await write(event, tx)
+    LEFT_BEHIND.append(asyncio.create_task(tx.execute(text("SELECT pg_sleep(30)"))))
+    for _ in range(20):
+        await asyncio.sleep(0)  # a turn of the loop, for the statement to be sent
+
+
+def coroutine_from_def(event: Event, tx: AsyncSession) -> object:
+    return write(event, tx)
+
+
+async def defers_constraint(event: Event, tx: AsyncSession) -> None:
+    await tx.execute(text("CREATE TABLE later (id int UNIQUE DEFERRABLE INITIALLY DEFERRED)"))
+    await write(event, tx)
+    await tx.execute(text("INSERT INTO later VALUES (1), (1)"))
+
+
+@pytest.mark.parametrize(
+    ("function", "reason"),
+    [
+        (commits, "transaction_is_ours"),
+        (rolls_back, "transaction_is_ours"),
+        (closes, "transaction_is_ours"),
+        (begins, "transaction_is_ours"),
+        (commits_sync, "transaction_is_ours"),
+        (rolls_back_sync, "transaction_is_ours"),
+        (rolls_back_behind, "transaction_aborted"),
+        (rolls_back_below, "transaction_aborted"),
+        (closes_below, "transaction_aborted"),
+        (swallows_database_error, "transaction_aborted"),
+        (swallows_flush_error, "transaction_aborted"),
+        (leaves_bad_object, "handler_raised"),
+        (exits, "handler_raised"),
+        (exits_sync, "handler_raised"),
+        (cancels_itself, "handler_raised"),
+        (is_cut, "store_unavailable"),
+        (is_cut_sync, "store_unavailable"),
+        (leaves_task_behind, "handler_raised"),
+        (coroutine_from_def, "handler"),
+        (defers_constraint, "handler_raised"),
+    ],
+    ids=lambda value: getattr(value, "__name__", value),
+)
+async def test_failure_leaves_no_effect_and_ends_dead(shop: Shop, function: Function, reason: str) -> None:
+    await shop.deliver()
+    async with shop.working(one(function)):
+        await shop.until_done()
+        await asyncio.gather(*LEFT_BEHIND, return_exceptions=True)
+        LEFT_BEHIND.clear()
+        await shop.deliver("pay")  # the slot is none the worse for it
+        await shop.until_done()
+    assert await shop.effects() == 0
+    assert await shop.rows("SELECT DISTINCT state, attempts, reason FROM receiver.dispatch") == [
+        ("dead", 2, "attempts_exhausted")
+    ]
+    assert sorted(await shop.attempts()) == [
+        (1, "retry", reason), (1, "retry", reason), (2, "dead", "attempts_exhausted"), (2, "dead", "attempts_exhausted")
+    ]
+    assert sorted(shop.runs.heard) == [("pay", "dead"), ("pay", "dead"), ("pay", "retry"), ("pay", "retry")]
+
+
+async def commits_by_sql(event: Event, tx: AsyncSession) -> None:
+    await write(event, tx)
+    await tx.execute(text("COMMIT"))
+
+
+async def rolls_back_by_sql(event: Event, tx: AsyncSession) -> None:
+    await write(event, tx)
+    await tx.execute(text("ROLLBACK"))
+
+
+async def commits_and_begins_by_sql(event: Event, tx: AsyncSession) -> None:
+    await tx.execute(text("COMMIT"))
+    await tx.execute(text("BEGIN"))
+    await write(event, tx)
+
+
+def rolls_back_by_sql_sync(event: Event, tx: Session) -> None:
+    write_sync(event, tx)
+    tx.execute(text("ROLLBACK AND CHAIN"))
+
+
+@pytest.mark.parametrize(
+    ("function", "effects"),
+    [(commits_by_sql, 1), (rolls_back_by_sql, 0), (commits_and_begins_by_sql, 0), (rolls_back_by_sql_sync, 0)],
+)
+async def test_transaction_ended_by_sql_is_never_a_success_and_never_repeated(
+    shop: Shop, function: Function, effects: int
+) -> None:
+    await shop.deliver()
+    async with shop.working(one(function)):
+        await shop.until_done()
+    assert await shop.dispatch() == ("dead", 1, "transaction_ended")
+    assert await shop.attempts() == [(1, "dead", "transaction_ended")]
+    assert await shop.effects() == effects
+
+
+async def hangs(event: Event, tx: AsyncSession) -> None:
+    await write(event, tx)
+    await asyncio.sleep(60)
+
+
+async def hangs_in_database(event: Event, tx: AsyncSession) -> None:
+    await write(event, tx)
+    await tx.execute(text("SELECT pg_sleep(60)"))
+
+
+def hangs_sync(event: Event, tx: Session) -> None:
+    write_sync(event, tx)
+    RELEASE.wait(60)
+    write_sync(event, tx)
+
+
+def hangs_in_database_sync(event: Event, tx: Session) -> None:
+    write_sync(event, tx)
+    tx.execute(text("SELECT pg_sleep(60)"))
+
+
+@pytest.mark.parametrize("function", [hangs, hangs_in_database, hangs_sync, hangs_in_database_sync])
+async def test_timeout_ends_the_run(shop: Shop, function: Function) -> None:
+    RELEASE.clear()
+    await shop.deliver()
+    async with shop.working(one(function, timeout=0.2), concurrency=1):
+        await shop.until_done()
+    RELEASE.set()
+    assert await shop.effects() == 0
+    assert await shop.attempts() == [(1, "retry", "timeout"), (2, "dead", "attempts_exhausted")]
+
+
+async def asks_again(_event: Event, _tx: AsyncSession) -> None:
+    raise Retry(after=3600, reason="order_not_there_yet")
+
+
+async def leaves_it_to_the_policy(_event: Event, _tx: AsyncSession) -> None:
+    raise Retry
+
+
+async def gives_up(event: Event, tx: AsyncSession) -> None:
+    await write(event, tx)
+    raise Dead("card is gone")
+
+
+def gives_up_sync(event: Event, tx: Session) -> None:
+    write_sync(event, tx)
+    raise Dead("card is gone")
+
+
+async def raises(event: Event, tx: AsyncSession) -> None:
+    await write(event, tx)
+    raise ValueError("no such order \0 \ud800 '); DROP TABLE effect; --")
+
+
+SLOW = RetryPolicy(first=1000, factor=3, cap=5000, attempts=4, jitter="none")
+
+
+@pytest.mark.parametrize(
+    ("function", "state", "reason", "seconds"),
+    [
+        (asks_again, "ready", "order_not_there_yet", 3600),
+        (leaves_it_to_the_policy, "ready", "retry_asked", 1000),
+        (raises, "ready", "handler_raised", 1000),
+        (gives_up, "dead", "card is gone", 0),
+        (gives_up_sync, "dead", "card is gone", 0),
+    ],
+)
+async def test_what_comes_next(shop: Shop, function: Function, state: str, reason: str, seconds: int) -> None:
+    await shop.deliver()
+    async with shop.working(one(function, SLOW)):
+        await shop.until("SELECT count(*) = 1 FROM receiver.attempt")
+    assert await shop.dispatch() == (state, 1, reason)
+    assert await shop.effects() == 0
+    wait = await shop.value("SELECT extract(epoch FROM due_at - finished_at)::int FROM receiver.dispatch, receiver.attempt")
+    assert wait == seconds
+
+
+async def test_back_off_grows_from_run_to_run(shop: Shop) -> None:
+    await shop.deliver()
+    async with shop.working(one(raises, SLOW)):
+        for number in (1, 2, 3, 4):
+            await shop.until("SELECT count(*) = $1 FROM receiver.attempt", number)
+            await shop.execute("UPDATE receiver.dispatch SET due_at = now() WHERE state = 'ready'")
+        waits = await shop.rows(
+            "SELECT number, outcome, error LIKE '%ValueError: no such order%' FROM receiver.attempt ORDER BY number"
+        )
+    assert waits == [(1, "retry", True), (2, "retry", True), (3, "retry", True), (4, "dead", True)]
+
+
+async def test_error_of_an_attempt_names_the_place_and_not_the_values(shop: Shop) -> None:
+    async def fails(_event: Event, tx: AsyncSession) -> None:
+        await tx.execute(text("SELECT :secret / 0"), {"secret": 424242})
+
+    await shop.deliver()
+    async with shop.working(one(fails)):
+        await shop.until_done()
+    error = str(await shop.value("SELECT error FROM receiver.attempt WHERE number = 1"))
+    assert "division by zero" in error
+    assert "in fails" in error
+    assert "424242" not in error
+
+
+async def test_savepoints_are_free_to_use(shop: Shop) -> None:
+    async def nests(event: Event, tx: AsyncSession) -> None:
+        await write(event, tx, "kept")
+        try:
+            async with tx.begin_nested():
+                await write(event, tx, "undone")
+                await tx.execute(text("SELECT 1 / 0"))
+        except SQLAlchemyError:
+            pass
+        await tx.begin_nested()
+        await write(event, tx, "left open")
+
+    def nests_sync(event: Event, tx: Session) -> None:
+        with tx.begin_nested() as savepoint:
+            write_sync(event, tx, "undone")
+            savepoint.rollback()
+        tx.begin_nested()
+        write_sync(event, tx, "left open")
+
+    registry = one(nests)
+    registry.on("stripe", name="sync")(nests_sync)
+    await shop.deliver("pay", "sync")
+    async with shop.working(registry):
+        await shop.until_done()
+    assert await shop.rows("SELECT handler, note FROM effect ORDER BY 1, 2") == [
+        ("pay", "kept"), ("pay", "left open"), ("sync", "left open")
+    ]
+
+
+async def test_objects_left_in_the_session_are_written(shop: Shop) -> None:
+    async def takes(_event: Event, tx: AsyncSession) -> None:
+        (await tx.get_one(Stock, 1)).count -= 1
+        tx.add(Stock(id=3, count=5))
+
+    def takes_sync(_event: Event, tx: Session) -> None:
+        tx.get_one(Stock, 2).count -= 1
+        tx.add(Stock(id=4, count=5))
+
+    registry = one(takes)
+    registry.on("stripe", name="sync")(takes_sync)
+    await shop.deliver("pay", "sync")
+    async with shop.working(registry):
+        await shop.until_done()
+    assert await shop.rows("SELECT id, count FROM stock ORDER BY id") == [(1, 9), (2, 9), (3, 5), (4, 5)]
+
+
+async def test_session_kept_for_later_is_an_error(shop: Shop) -> None:
+    kept: list[AsyncSession] = []
+
+    async def keeps(event: Event, tx: AsyncSession) -> None:
+        await write(event, tx)
+        kept.append(tx)
+
+    await shop.deliver()
+    async with shop.working(one(keeps)):
+        await shop.until_done()
+        with pytest.raises(SQLAlchemyError, match="permanently closed"):
+            await kept[0].execute(text("SELECT 1"))
+
+
+async def test_plain_function_runs_in_a_thread_and_blocks_nobody(shop: Shop) -> None:
+    inside = threading.Event()
+    RELEASE.clear()
+
+    def blocks(event: Event, tx: Session) -> None:
+        write_sync(event, tx)
+        inside.set()
+        RELEASE.wait(30)
+        write_sync(event, tx)
+
+    registry = one(blocks)
+    registry.on("stripe", name="ship")(write)
+    await shop.deliver("pay")
+    async with shop.working(registry):
+        while not inside.is_set():
+            await asyncio.sleep(0.01)
+        await shop.deliver("ship")
+        await shop.until("SELECT state = 'succeeded' FROM receiver.dispatch WHERE handler = 'ship'")
+        assert await shop.effects() == 1
+        RELEASE.set()
+        await shop.until_done()
+    assert await shop.effects() == 3
+
+
+async def test_what_a_handler_is_given(shop: Shop) -> None:
+    seen: list[Event] = []
+
+    async def looks(event: Event, _tx: AsyncSession) -> None:
+        seen.append(event)
+        assert event.data
+
+    event_id = await shop.deliver()
+    stranger = await shop.deliver(source="stripe-old")
+    async with shop.working(one(looks)):
+        await shop.until_done()
+    known = next(event for event in seen if event.id == event_id)
+    assert (known.source, known.provider, known.type, known.handler, known.attempt) == (
+        "stripe", "stripe", "charge.paid", "pay", 1
+    )
+    assert known.headers == {"webhook-id": "evt_1"}
+    assert known.data == known.body.decode() == '{"amount": 12.50}'
+    assert await shop.rows("SELECT event_id, reason FROM receiver.attempt WHERE outcome = 'retry'") == [
+        (stranger, "settings")
+    ]
