@@ -5,6 +5,8 @@ import asyncio
 import datetime as dt
 import os
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
@@ -13,7 +15,7 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from benchmarks import dispatch, ingress
-from receiver.embedded import EmbeddedServers
+from receiver.embedded import EmbeddedServers, discard
 from receiver.storage import migrate
 
 LATEST = Path(__file__).with_name("latest.json")
@@ -37,13 +39,13 @@ def main() -> None:
     options = parser.parse_args()
     screen = Console(stderr=True)
     bar = Progress(SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn(), console=screen)
-    with bar, tempfile.TemporaryDirectory(prefix="receiver-bench-") as folder:
+    with bar, _temporary_folder() as folder:
         task = bar.add_task("starting the servers")
 
         def step(text: str) -> None:
             bar.update(task, description=text)
 
-        with EmbeddedServers(Path(folder)) as servers:
+        with EmbeddedServers(folder) as servers:
             migrate.upgrade(servers.database_url)
             asyncio.run(migrate.make_partitions(servers.database_url))
             asyncio.run(dispatch.execute(servers.database_url, TUTORIAL))
@@ -55,6 +57,15 @@ def main() -> None:
             )
     LATEST.write_bytes(msgspec.json.format(msgspec.json.encode(report), indent=2) + b"\n")
     show(report, Console())
+
+
+@contextmanager
+def _temporary_folder() -> Iterator[Path]:
+    folder = Path(tempfile.mkdtemp(prefix="receiver-bench-"))
+    try:
+        yield folder
+    finally:
+        discard(folder)
 
 
 TUTORIAL = """

@@ -10,20 +10,20 @@ import hashlib
 import json
 import os
 import shutil
-import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from scripts.pip import add_pip, install, install_locked
+from scripts.packages import install, install_locked, make_empty
 from scripts.say import Failed, say
 
 _ROOT: Final = Path(__file__).resolve().parents[1]
 _LOCKS: Final = _ROOT / "requirements"
 _STAMP: Final = "made-by-make.json"
 _BUILD: Final = "build"  # what installs the project itself; asking for it unlocked would take whatever is newest
+_PART_OF: Final = {"demo": "dev"}  # with the same versions
 _ARGUMENTS: Final = 3
 
 Stamp = dict[str, str]
@@ -63,28 +63,25 @@ def _alone() -> Iterator[None]:
 
 
 def _ensure(folder: Path, name: str) -> None:
-    wanted = {"where": f"{folder.resolve()} {sys.base_prefix} {sys.version}"}
-    wanted |= {lock: _digest(_LOCKS / f"{lock}.txt") for lock in (_BUILD, name)}
+    where = f"{folder.resolve()} of {_ROOT}, {sys.base_prefix} {sys.version}"
     stamp = _read(folder)
-    if stamp is None or not _still_right(stamp, folder):
-        stamp = _make_anew(folder, wanted["where"])
+    if stamp is None or not _still_right(stamp, where):
+        stamp = _make_anew(folder, where)
     for lock in (_BUILD, name):
-        if lock not in stamp:
-            install_locked(folder, _LOCKS / f"{lock}.txt")
-            stamp = _write(folder, {**stamp, lock: wanted[lock]})
+        if lock not in stamp and _PART_OF.get(lock) not in stamp:
+            path = _LOCKS / f"{lock}.txt"
+            install_locked(folder, path)
+            stamp = _write(folder, {**stamp, lock: _digest(path)})
     project = _digest(_ROOT / "pyproject.toml")
     if stamp.get("project") != project:
         install(folder, "--no-deps", "--no-build-isolation", "--editable", str(_ROOT))
         _write(folder, {**stamp, "project": project})
 
 
-def _still_right(stamp: Stamp, folder: Path) -> bool:
-    """Whether the place, the Python and every lock that went in are the same: what a lock dropped must go, too."""
-    if stamp["where"] != f"{folder.resolve()} {sys.base_prefix} {sys.version}":
-        return False
-    return all(
-        _digest(_LOCKS / f"{name}.txt") == digest for name, digest in stamp.items() if name not in {"where", "project"}
-    )
+def _still_right(stamp: Stamp, where: str) -> bool:
+    """Whether the places, the Python and every lock that went in are the same: what a lock dropped must go, too."""
+    locks = {name: digest for name, digest in stamp.items() if name not in {"where", "project"}}
+    return stamp["where"] == where and all(_digest(_LOCKS / f"{name}.txt") == locks[name] for name in locks)
 
 
 def _make_anew(folder: Path, where: str) -> Stamp:
@@ -94,12 +91,7 @@ def _make_anew(folder: Path, where: str) -> Stamp:
     folder.mkdir(parents=True)
     # Stamped before it is whole: what was interrupted is ours to throw away, anybody else's is not.
     _write(folder, {"where": "unfinished"})
-    made = subprocess.run(
-        [sys.executable, "-m", "venv", "--without-pip", str(folder)], capture_output=True, check=False, text=True
-    )
-    if made.returncode != 0:
-        raise Failed(f"python3 -m venv failed: {made.stderr or made.stdout}")
-    add_pip(folder)
+    make_empty(folder)
     return _write(folder, {"where": where})
 
 

@@ -13,8 +13,7 @@ import tomllib
 from pathlib import Path
 from typing import Final
 
-from scripts.environment import make_empty
-from scripts.pip import install
+from scripts.packages import install, make_empty
 from scripts.say import Failed, say
 
 _ROOT: Final = Path(__file__).resolve().parents[1]

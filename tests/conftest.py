@@ -3,7 +3,6 @@
 import asyncio
 import itertools
 import os
-import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ import pytest
 import redis
 from sqlalchemy.engine import make_url
 
-from receiver.embedded import EmbeddedServers
+from receiver.embedded import EmbeddedServers, discard
 from receiver.storage import migrate
 
 DATABASE = "RECEIVER_TEST_DATABASE_URL"
@@ -63,7 +62,7 @@ def servers() -> Iterator[Servers]:
             with EmbeddedServers(folder, postgres_settings={"fsync": "off", "max_connections": "200"}) as embedded:
                 yield Servers(kind, embedded.database_url, embedded.redis_url)
         finally:
-            shutil.rmtree(folder, ignore_errors=True)
+            discard(folder)
 
 
 def _containers() -> Iterator[Servers]:

@@ -1,12 +1,14 @@
 """What a failed run comes to: again at a time, or dead. Pure."""
 
 import traceback
+from pathlib import Path
 from typing import Final
 
 from receiver.errors import HandlerTimedOut, ReceiverError, StoreUnavailable, TransactionEnded
 from receiver.handlers import Dead, Retry, RetryPolicy
 from receiver.storage.outcomes import Failure
 
+_OURS: Final = str(Path(__file__).parents[1])
 _FRAMES: Final = 5
 _REASON_LENGTH: Final = 200
 _ERROR_LENGTH: Final = 4_000
@@ -35,7 +37,9 @@ def judge(error: BaseException, attempt: int, policy: RetryPolicy, draw: float, 
         return Failure(dead=True, delay=0, reason=EXHAUSTED, error=told)
     if isinstance(error, Retry) and error.after is not None:
         return Failure(dead=False, delay=error.after, reason=reason_of(error), error=told)
-    reason = StoreUnavailable.reason if cut else reason_of(error)
+    reason = reason_of(error)
+    if cut and reason == RAISED:
+        reason = StoreUnavailable.reason
     return Failure(dead=False, delay=policy.delay(attempt, draw), reason=reason, error=told)
 
 
@@ -57,11 +61,12 @@ def reason_of(error: BaseException) -> str:
 
 
 def describe(error: BaseException) -> str:
-    """Type, message and the last few places of `error`, for the operator who reads the attempt.
+    """Type and message of `error`, and the first few places that are not ours, for the operator who reads the attempt.
 
     It may hold what the handler put into its message. It goes to the database, which holds the event itself, and not
     into logs.
     """
-    told = traceback.TracebackException.from_exception(error, limit=-_FRAMES, compact=True)
-    text = "".join(told.format_exception_only()) + "".join(told.stack.format())
+    told = traceback.TracebackException.from_exception(error, compact=True)
+    own = [frame for frame in told.stack if not frame.filename.startswith(_OURS)]
+    text = "".join(told.format_exception_only()) + "".join(traceback.StackSummary.from_list(own[:_FRAMES]).format())
     return text[:_ERROR_LENGTH].rstrip()

@@ -13,7 +13,9 @@ from receiver.embedded.folder import open_in
 from receiver.embedded.launcher import Launch, Launcher
 from receiver.embedded.privileges import Account
 
-USER = DATABASE = "receiver"
+# Not `receiver`: by default PostgreSQL puts a role's tables into the schema of its own name, and that one is ours.
+USER = "merchant"
+DATABASE = "receiver"
 PREFIX = "init-"  # of the folder in which a cluster is being made
 
 
@@ -92,8 +94,13 @@ class Cluster:
 
     def _single_user(self, data: Path, statement: str) -> None:
         """Run one statement as the superuser, without a server; an error in it is a failure of the program."""
-        settings = ["-c", "exit_on_error=on", "-c", f"fsync={'on' if self.durable else 'off'}"]
-        command = [str(self.binaries.postgres("postgres")), "--single", "-D", str(data), *settings, "postgres"]
+        settings = {
+            "exit_on_error": "on",
+            "fsync": "on" if self.durable else "off",
+            "log_min_error_statement": "panic",  # a statement may hold the password
+        }
+        options = [option for name, value in settings.items() for option in ("-c", f"{name}={value}")]
+        command = [str(self.binaries.postgres("postgres")), "--single", "-D", str(data), *options, "postgres"]
         self.launcher.run(Launch(command=command, death_signal=SIGKILL, log=self.log, stdin=f"{statement}\n"))
 
     def _put_in_place(self, data: Path) -> None:

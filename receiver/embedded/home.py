@@ -9,7 +9,7 @@ from pathlib import Path
 
 from receiver.embedded.errors import EmbeddedError
 from receiver.embedded.folder import FolderLock, open_in
-from receiver.embedded.privileges import PUBLIC_ROOTS, Account, can_reach, make_public, public_root
+from receiver.embedded.privileges import PUBLIC_ROOTS, Account, can_reach, make_public, public_root, usable_root
 
 NOTE = "data-is-elsewhere.txt"
 DATA = "postgres"  # the cluster's folder in the home
@@ -57,6 +57,7 @@ def _choose(directory: Path, account: Account) -> Path:
     if not account.is_other:
         return directory
     if (place := noted_home(directory)) is not None:
+        usable_root(account, [place.parent.parent])  # somebody else may have made it anew since
         return place
     if can_reach(account, [directory]):
         return directory

@@ -95,25 +95,14 @@ class Launcher:
                 started.set_exception(error)
 
     def _popen(self, launch: Launch) -> Child:
-        account, signal = self._account, str(int(launch.death_signal))
-        become = [
-            sys.executable,
-            "-I",
-            "-S",
-            BECOME,
-            "run",
-            str(account.uid),
-            str(account.gid),
-            str(os.getpid()),
-            signal,
-        ]
+        who = [str(self._account.uid), str(self._account.gid)]
+        bound = [str(os.getpid()), str(int(launch.death_signal))]
+        command = [sys.executable, "-I", "-S", BECOME, "run", *who, *bound, *launch.command]
         stdin = _pipe_with(launch.stdin)
         log = open_in(launch.log.parent, launch.log.name, os.O_WRONLY | os.O_APPEND)
         logged_before = os.fstat(log).st_size
         try:
-            process = subprocess.Popen(
-                [*become, *launch.command], stdin=stdin, stdout=log, stderr=log, cwd="/", start_new_session=True
-            )
+            process = subprocess.Popen(command, stdin=stdin, stdout=log, stderr=log, cwd="/", start_new_session=True)
             return Child(process=process, log=launch.log, logged_before=logged_before)
         finally:
             os.close(stdin)

@@ -88,14 +88,23 @@ def public_root(account: Account) -> Path:
     Raises:
         EmbeddedError: `embedded_folder`, there is none.
     """
-    for root in PUBLIC_ROOTS:
+    return usable_root(account, PUBLIC_ROOTS)
+
+
+def usable_root(account: Account, roots: Sequence[Path]) -> Path:
+    """The same, out of these.
+
+    Raises:
+        EmbeddedError: as above.
+    """
+    for root in roots:
         make_public(root)
         if _is_safe(root) and can_reach(account, [root]):
             return root
     raise EmbeddedError(
         "embedded_folder",
-        f"the servers run as uid {account.uid}, which needs one of {', '.join(map(str, PUBLIC_ROOTS))}: "
-        "none can be made there, owned and writable by root alone",
+        f"the servers run as uid {account.uid} and need {' or '.join(map(str, roots))}: "
+        "it cannot be made, or others than root own it or may write there",
     )
 
 

@@ -72,7 +72,7 @@ class ValkeyServer(Server):
             "bind": LOOPBACK,
             "requirepass": self._state.password,
             "daemonize": "no",
-            "dir": f'"{self._folder}"',
+            "dir": _quoted(self._folder),
         }
         return "".join(f"{name} {value}\n" for name, value in {**DEFAULTS, **self._settings, **fixed}.items())
 
@@ -85,3 +85,9 @@ class ValkeyServer(Server):
 
     def _family(self) -> list[int]:
         return [self.pid] if self.alive else []
+
+
+def _quoted(path: Path) -> str:
+    """A path as valkey.conf wants it: it may hold blanks and quotes."""
+    escaped = str(path).replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'

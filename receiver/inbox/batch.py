@@ -9,9 +9,13 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
+import structlog
+
 from receiver.errors import Overloaded, ReceiverError, UnknownOutcome
 from receiver.inbox.outcome import Outcome
 from receiver.storage.arrivals import Arrival
+
+log = structlog.get_logger(__name__)
 
 _SMALLEST_CAP: Final = 32
 _SWEEP_SECONDS: Final = 0.1
@@ -85,6 +89,8 @@ class Batcher:
         waiting = Waiting(arrivals, settled, self._loop.time() + seconds)
         self._queue.append(waiting)
         self._wake.set()
+        if self._in_flight:
+            self._sweep_later()
         return waiting
 
     async def close(self) -> None:
@@ -112,6 +118,9 @@ class Batcher:
             await self._flush(batch, seconds)
         except ReceiverError as error:
             _refuse(batch, error)
+        except Exception as error:  # noqa: BLE001  a fault of ours costs this batch its answer, not the next ones theirs
+            log.error("flush_failed", error=type(error).__name__, exc_info=error)
+            _refuse(batch, UnknownOutcome("the flush failed"))
         except BaseException:
             _refuse(batch, UnknownOutcome("the flush was interrupted"))
             raise

@@ -19,6 +19,13 @@ CUT: Final = (OSError, EOFError, TimeoutError, asyncpg.PostgresConnectionError, 
 UNREACHABLE: Final = (*CUT, asyncpg.PostgresError, SQLAlchemyError)
 """What may be raised while connecting."""
 
+# The process id alone might be another's by the time that it is used.
+_END: Final = """
+SELECT format('SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid = %s AND backend_start = %L',
+              pid, backend_start)
+FROM pg_stat_activity WHERE pid = pg_backend_pid()
+"""
+
 
 class OwnConnection:
     """One connection, seen three ways.
@@ -27,12 +34,14 @@ class OwnConnection:
         asynchronous: as SQLAlchemy's asyncio extension sees it.
         sync: as sessions in a greenlet see it.
         raw: as asyncpg sees it.
+        end: a statement that ends this session, to be run in another one.
     """
 
-    def __init__(self, asynchronous: AsyncConnection, sync: SyncConnection, raw: Connection) -> None:
+    def __init__(self, asynchronous: AsyncConnection, sync: SyncConnection, raw: Connection, end: str) -> None:
         self.asynchronous = asynchronous
         self.sync = sync
         self.raw = raw
+        self.end = end
 
     @classmethod
     async def open(cls, engine: AsyncEngine, prepare: str = "SELECT 1") -> Self:
@@ -49,7 +58,7 @@ class OwnConnection:
             asynchronous = await engine.connect()
             raw = await raw_connection(asynchronous)
             await asynchronous.run_sync(SyncConnection.detach)
-            made = cls(asynchronous, await asynchronous.run_sync(lambda sync: sync), raw)
+            made = cls(asynchronous, await asynchronous.run_sync(lambda sync: sync), raw, await raw.fetchval(_END))
         except UNREACHABLE as error:
             raise StoreUnavailable("Postgres cannot be reached") from error
         try:

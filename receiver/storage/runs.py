@@ -35,6 +35,7 @@ class RunConnection:
         self._own: OwnConnection | None = None
         self._loan: tuple[Session, RootTransaction] | None = None
         self._touching = asyncio.Lock()
+        self._orphan: str | None = None
 
     @property
     def alive(self) -> bool:
@@ -47,9 +48,13 @@ class RunConnection:
         Raises:
             StoreUnavailable: Postgres cannot be reached.
         """
-        if not self.alive:
-            await self.discard()
-            self._own = await OwnConnection.open(self._engine, outcomes.PREPARE)
+        if self.alive:
+            return
+        await self.discard()
+        self._own = await OwnConnection.open(self._engine, outcomes.PREPARE)
+        if self._orphan is not None:
+            await self._ask(self._orphan)
+            self._orphan = None
 
     async def begin(self, lease: Lease) -> None:
         """Begin the run's transaction and lock its dispatch.
@@ -135,9 +140,13 @@ class RunConnection:
                 return
 
     async def discard(self) -> None:
-        """Close the connection for good; Postgres rolls back what was not committed."""
+        """Close the connection for good; Postgres rolls back what was not committed.
+
+        It may not notice before its statement ends, and hold our locks until then: `open` ends that session.
+        """
         own, self._own, self._loan = self._own, None, None
         if own is not None:
+            self._orphan = own.end
             await own.discard()
 
     async def _ask(self, sql: str) -> str:

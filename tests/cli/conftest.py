@@ -1,13 +1,9 @@
 """The command line in this process and as a program of its own, a folder with sources, and a running shop."""
 
-import json
 import os
-import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
@@ -15,6 +11,8 @@ import pytest
 from receiver.cli.demo.home import write_settings
 from receiver.cli.main import run
 from receiver.sources import MADE_UP
+from tests.cli.kit import Cli, Ended, Running, Shop, Start, clean_environment
+from tests.conftest import Servers
 
 SHOP = """
 from receiver import Dead, Receiver, Retry, RetryPolicy
@@ -32,35 +30,6 @@ async def mark_paid(event, tx):
 
 not_a_receiver = 1
 """
-
-
-@dataclass(frozen=True)
-class Ended:
-    """A command that ran."""
-
-    code: int
-    out: str
-    err: str
-
-    def json(self) -> object:
-        return json.loads(self.out)
-
-    def rows(self) -> list[dict[str, object]]:
-        rows = self.json()
-        assert isinstance(rows, list)
-        return rows
-
-    def fields(self) -> dict[str, object]:
-        fields = self.json()
-        assert isinstance(fields, dict)
-        return fields
-
-
-Cli = Callable[..., Ended]
-
-
-def clean_environment() -> dict[str, str]:
-    return {name: value for name, value in os.environ.items() if not name.startswith("RECEIVER_")}
 
 
 @pytest.fixture(scope="session")
@@ -118,33 +87,8 @@ def program(folder: Path) -> Cli:
     return call
 
 
-@dataclass
-class Running:
-    """A program that runs until it is told to stop."""
-
-    process: subprocess.Popen[bytes]
-    errors: Path
-    listening: dict[str, str] = field(default_factory=dict)
-
-    def read_json(self) -> dict[str, object]:
-        """The next JSON object that it prints."""
-        assert self.process.stdout is not None
-        lines: list[bytes] = []
-        for line in self.process.stdout:
-            lines.append(line)
-            if line == b"}\n":
-                found = json.loads(b"".join(lines))
-                assert isinstance(found, dict)
-                return found
-        raise AssertionError(self.errors.read_text())
-
-    def interrupt(self, number: signal.Signals = signal.SIGTERM) -> int:
-        self.process.send_signal(number)
-        return self.process.wait(30)
-
-
 @pytest.fixture(scope="session")
-def started() -> Iterator[Callable[..., Running]]:
+def started() -> Iterator[Start]:
     """Starts programs; those that still run at the end are killed."""
     all_of_them: list[Running] = []
 
@@ -169,30 +113,21 @@ def started() -> Iterator[Callable[..., Running]]:
             running.process.stdout.close()
 
 
-@dataclass(frozen=True)
-class Shop:
-    """A running `receiver up` with handlers, and a database of its own."""
-
-    url: str
-    database_url: str
-    redis_url: str
-
-
 @pytest.fixture(scope="session")
 def shop(
     tmp_path_factory: pytest.TempPathFactory,
-    started: Callable[..., Running],
+    started: Start,
     made_up_sources: dict[str, dict[str, object]],
     template: str,
     make_database: Callable[[str | None], str],
-    servers: object,
+    servers: Servers,
 ) -> Iterator[Shop]:
     home = tmp_path_factory.mktemp("shop")
     write_settings(home, made_up_sources, 0)
     toml = (home / "receiver.toml").read_text().splitlines()
     (home / "receiver.toml").write_text("\n".join(toml[1:]) + "\n")
     (home / "payments.py").write_text(SHOP)
-    database_url, redis_url = make_database(template), str(getattr(servers, "redis_url"))  # noqa: B009
+    database_url, redis_url = make_database(template), servers.redis_url
     running = started(
         home,
         *("up", "payments:receiver", "--json", "--operator-port", "0"),
@@ -210,16 +145,3 @@ def with_shop(shop: Shop, with_sources: Path, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setenv("RECEIVER_DATABASE_URL", shop.database_url)
     monkeypatch.setenv("RECEIVER_REDIS_URL", shop.redis_url)
     return shop
-
-
-@pytest.fixture(scope="session")
-def until() -> Callable[[Callable[[], bool]], None]:
-    """Waits for a condition, with a deadline."""
-
-    def wait(holds: Callable[[], bool], seconds: float = 30) -> None:
-        deadline = time.monotonic() + seconds
-        while not holds():
-            assert time.monotonic() < deadline, "it did not happen in time"
-            time.sleep(0.05)
-
-    return wait

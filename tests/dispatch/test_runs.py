@@ -208,10 +208,10 @@ async def test_failure_leaves_no_effect_and_ends_dead(shop: Shop, function: Func
     await shop.deliver()
     async with shop.working(one(function)):
         await shop.until_done()
-        await asyncio.gather(*LEFT_BEHIND, return_exceptions=True)
-        LEFT_BEHIND.clear()
         await shop.deliver("pay")  # the slot is none the worse for it
         await shop.until_done()
+        await asyncio.gather(*LEFT_BEHIND, return_exceptions=True)
+        LEFT_BEHIND.clear()
     assert await shop.effects() == 0
     assert await shop.rows("SELECT DISTINCT state, attempts, reason FROM receiver.dispatch") == [
         ("dead", 2, "attempts_exhausted")
@@ -350,7 +350,7 @@ async def test_back_off_grows_from_run_to_run(shop: Shop) -> None:
 
 async def test_error_of_an_attempt_names_the_place_and_not_the_values(shop: Shop) -> None:
     async def fails(_event: Event, tx: AsyncSession) -> None:
-        await tx.execute(text("SELECT :secret / 0"), {"secret": 424242})
+        await tx.execute(text("SELECT :secret / 0"), {"secret": 424_242})
 
     await shop.deliver()
     async with shop.working(one(fails)):

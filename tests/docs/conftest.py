@@ -68,6 +68,8 @@ class Workshop:
     places: dict[str, str]
     """What stands in the pages, and what it is here: ports, URLs."""
     output: Callable[[], str] = field(default=lambda: "")
+    growing: bool = False
+    """The output is that of a program that runs."""
     programs: list[subprocess.Popen[bytes]] = field(default_factory=list)
     module: dict[str, object] = field(default_factory=lambda: {"__name__": "page"})
 
@@ -135,7 +137,7 @@ class Workshop:
         )
         said = done.stdout.decode()
         assert done.returncode == 0, f"{script}\nexit code {done.returncode}\n{said}"
-        self.output = lambda: said
+        self.output, self.growing = (lambda: said), False
 
     def _start(self, block: Block) -> None:
         log = self.folder / f"program-{block.line}.log"
@@ -151,14 +153,15 @@ class Workshop:
                     start_new_session=True,
                 )
             )
-        self.output = log.read_text
+        self.output, self.growing = log.read_text, True
 
     def _expect(self, text: str) -> None:
         """Wait until all of it was printed; what does not run any more has printed all it had to say."""
         deadline = time.monotonic() + SECONDS
         while (missing := unmet(text, self.output())) is not None:
-            alive = any(program.poll() is None for program in self.programs)
-            assert alive and time.monotonic() < deadline, f"not printed: {missing}\n\n{self.output()}"  # noqa: PT018
+            alive = self.growing and self.programs[-1].poll() is None
+            assert alive, f"not printed: {missing}\n\n{self.output()}"
+            assert time.monotonic() < deadline, f"not printed in time: {missing}\n\n{self.output()}"
             time.sleep(0.05)
 
 
@@ -166,7 +169,7 @@ def unmet(expected: str, printed: str) -> str | None:
     """The first line of `expected` that is not in `printed` behind the lines before it."""
     lines = iter(_plain(line) for line in printed.splitlines())
     for line in filter(None, map(_plain, expected.splitlines())):
-        pattern = ".*".join(map(re.escape, line.split("…")))
+        pattern = ".*".join(re.escape(part.strip()) for part in line.split("…"))
         if line != "…" and not any(re.fullmatch(pattern, found) for found in lines):
             return line
     return None
@@ -200,9 +203,7 @@ def write_keys(folder: Path) -> None:
 
 
 @pytest.fixture
-def workshop(
-    tmp_path: Path, database_url: str, redis_url: str, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Workshop]:
+def workshop(tmp_path: Path, database_url: str, redis_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Workshop]:
     """A folder with keys, free ports, and a database of its own in place of the one that the pages name."""
     public, operator, second = free_port(), free_port(), free_port()
     env = {
@@ -230,10 +231,14 @@ def workshop(
         "8002": second,
     }
     monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
     made = Workshop(folder=tmp_path, env=env, places=places)
     yield made
     made.close()
     assert find_running(tmp_path / ".receiver") is None
+    for name, module in list(sys.modules.items()):
+        if (getattr(module, "__file__", None) or "").startswith(str(tmp_path)):
+            del sys.modules[name]
 
 
 @pytest.fixture(name="parts")

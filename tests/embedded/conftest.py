@@ -43,8 +43,8 @@ def place() -> Iterator[Path]:
 
 @pytest.fixture
 def folder(place: Path) -> Iterator[Path]:
-    """A project's folder, not made yet; its data go with it, wherever they are."""
-    path = place / "project"
+    """A project's folder, not made yet and oddly named; its data go with it, wherever they are."""
+    path = place / 'the shop\'s \\ "café" $HOME'
     yield path
     discard(path)
 

@@ -207,6 +207,17 @@ def test_root_uses_no_place_that_others_could_have_made(public: Path, nobody: Ac
 
 
 @only_root
+def test_root_trusts_a_noted_place_no_more_than_a_new_one(public: Path, closed: Path) -> None:
+    folder = closed / "project"
+    with EmbeddedServers(folder, postgres_settings=QUICK) as servers:
+        assert public in servers.home.parents
+    public.chmod(0o777)
+    with pytest.raises(EmbeddedError, match="may write there") as failed:
+        EmbeddedServers(folder).start()
+    assert failed.value.reason == "embedded_folder"
+
+
+@only_root
 def test_root_alone_on_a_machine_is_told_to_run_as_somebody(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("receiver.embedded.privileges.ACCOUNTS", ("no-such-account",))
     with pytest.raises(EmbeddedError, match="run as an ordinary user") as failed:

@@ -17,14 +17,21 @@ _DEBIAN_PACKAGE: Final = "python3-pip-whl"
 _ADVICE: Final = "this python3 comes without pip; as root: apt-get install python3-venv"
 
 
-def add_pip(folder: Path) -> None:
+def make_empty(folder: Path) -> None:
+    """Make a virtual environment with pip in it.
+
+    Raises:
+        Failed: there is no pip to be had.
+    """
+    _run([sys.executable, "-m", "venv", "--without-pip", str(folder)])
+    _add_pip(folder)
+
+
+def _add_pip(folder: Path) -> None:
     """Put pip into an environment that has none.
 
     Debian splits `ensurepip` off python3. Its package of pip's wheel can be had without root and without installing
     it, from wherever this machine's apt gets its packages.
-
-    Raises:
-        Failed: there is no pip to be had.
     """
     if importlib.util.find_spec("ensurepip") is not None:
         _run([_python(folder), "-Im", "ensurepip", "--default-pip"])
@@ -87,7 +94,7 @@ def _wheel(root: Path) -> Path | None:
 
 
 def _downloaded(temporary: Path) -> Path:
-    """pip's wheel out of Debian's package: with the lists that the machine has, else with fresh ones of our own."""
+    """Take the wheel out of Debian's package: with the lists that the machine has, else with fresh ones of our own."""
     say(f"python3 comes without pip: taking it out of Debian's {_DEBIAN_PACKAGE}")
     own = [f"--option=Dir::State={temporary}/state", f"--option=Dir::Cache={temporary}/cache"]
     for folder in ("state/lists/partial", "cache/archives/partial"):

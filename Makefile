@@ -1,0 +1,51 @@
+# `make` alone lists the targets. Arguments are passed on: make demo ARGS="--exit --json"
+# A target needs only python3: it makes its virtual environment from the locks in requirements/ when it must.
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+ARGS ?=
+VENV ?= .venv
+WORKERS ?= 2
+PYTHON ?= $(shell for each in python3 python3.14 python3.13 python3.12 python3.11; do \
+	$$each -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$each && break; done)
+
+RUN := "$(VENV)/bin/python" -m
+
+.PHONY: help demo test check bench test-containers lock clean python demo-environment dev-environment
+
+help: ## list the targets
+	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "%-24s%s\n", $$1, $$2 }'
+
+demo: demo-environment ## watch 200 signed callbacks arrive and be handled, on servers of its own
+	@$(RUN) receiver demo $(ARGS)
+
+test: dev-environment ## run the tests, on servers of their own
+	@$(RUN) pytest -n $(WORKERS) --dist loadfile $(ARGS)
+
+check: dev-environment ## format, lint, types, layers
+	@$(RUN) ruff format --check
+	@$(RUN) ruff check
+	@$(RUN) mypy
+	@"$(VENV)/bin/lint-imports"
+
+bench: demo-environment ## measure, beside pgbench and the usual tutorial; writes benchmarks/latest.json
+	@$(RUN) benchmarks $(ARGS)
+
+test-containers: dev-environment ## storage, end-to-end and compose tests in containers; needs a Docker engine
+	@RECEIVER_TEST_CONTAINERS=1 $(RUN) pytest tests/containers tests/storage $(ARGS)
+
+lock: python ## write requirements/ from pyproject.toml; ARGS=--upgrade moves every pin
+	@$(PYTHON) -m scripts.lock $(ARGS)
+
+clean: ## remove the virtual environment and all caches
+	rm -rf "$(VENV)" .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+demo-environment: python
+	@$(PYTHON) -m scripts.environment "$(VENV)" demo
+
+dev-environment: python
+	@$(PYTHON) -m scripts.environment "$(VENV)" dev
+
+python:
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed; as root: apt-get install python3" >&2; exit 1; }

@@ -1,0 +1,131 @@
+"""The receiver as a program of its own, for tests that kill it or read its log."""
+
+import json
+import os
+import select
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from receiver.embedded.processes import wait_for
+
+SECONDS = 40.0
+TARGET = """
+import asyncio
+from sqlalchemy import text
+from receiver import Receiver, RetryPolicy
+
+receiver = Receiver(retry=RetryPolicy(first=0.1, factor=1, cap=0.1, attempts=50))
+EFFECT = text("INSERT INTO effect VALUES (:handler, :event)")
+
+
+@receiver.on("stripe", "payment_intent.*")
+@receiver.on("standardwebhooks", "payment.*")
+@receiver.on("alipay", "TRADE_*")
+@receiver.on("wechatpay", "TRANSACTION.*")
+async def mark_paid(event, tx):
+    await tx.execute(EFFECT, {"handler": event.handler, "event": event.id})
+
+
+@receiver.on("stripe", "payment_intent.succeeded")
+async def ship(event, tx):
+    await tx.execute(EFFECT, {"handler": event.handler, "event": event.id})
+"""
+"""Handlers that leave one row for each effect; no key keeps a second one out, for a test must see it."""
+EFFECTS = "CREATE TABLE IF NOT EXISTS effect (handler text NOT NULL, event_id uuid NOT NULL)"
+
+
+class Program:
+    """`python -m receiver …` in a folder with settings and handlers.
+
+    Args:
+        folder: gets `receiver.toml` and `shop.py`.
+        settings: beside the sources.
+        sources: sections of the settings file.
+    """
+
+    def __init__(
+        self, folder: Path, settings: Mapping[str, object], sources: Mapping[str, Mapping[str, object]]
+    ) -> None:
+        self.folder = folder
+        self.ports: list[int] = []
+        self._running: list[subprocess.Popen[bytes]] = []
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "shop.py").write_text(TARGET)
+        lines = [f"{name} = {json.dumps(value)}" for name, value in settings.items()]
+        for name, source in sources.items():
+            lines += [f"[sources.{name}]", *(f"{key} = {json.dumps(value)}" for key, value in source.items())]
+        (folder / "receiver.toml").write_text("\n".join(lines))
+
+    @property
+    def log(self) -> Path:
+        """All that the programs of this folder said on stderr."""
+        return self.folder / "log"
+
+    def start(self, command: str, *, failpoint: str = "", processes: int = 1) -> subprocess.Popen[bytes]:
+        """Start `serve`, `work` or `up` and wait until it is ready; its public port is the last of `ports`."""
+        options = ["--processes", str(processes)] if processes > 1 else []
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("RECEIVER_")}
+        with self.log.open("ab") as log:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "receiver", command, "shop:receiver", "--json", *options],
+                cwd=self.folder,
+                env={**environment, "PYTHONPATH": _path(), **({"RECEIVER_FAILPOINT": failpoint} if failpoint else {})},
+                stdout=subprocess.PIPE,
+                stderr=log,
+            )
+        self._running.append(process)
+        for _ in range(processes):
+            said = json.loads(self._line(process))
+            if said["url"] is not None:
+                self.ports.append(int(str(urlsplit(said["url"]).port)))
+        return process
+
+    @property
+    def port(self) -> int:
+        """The public port of the last server."""
+        return self.ports[-1]
+
+    def stop(self) -> None:
+        """SIGTERM all; none may need more, and none may end badly unless a test killed it."""
+        alive = [process for process in self._running if process.poll() is None]
+        for process in alive:
+            process.terminate()
+        for process in self._running:
+            try:
+                process.wait(SECONDS)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+            assert process.stdout is not None
+            process.stdout.close()
+        self._running.clear()
+        assert {process.returncode for process in alive} <= {0}, self.log.read_text()
+
+    def _line(self, process: subprocess.Popen[bytes]) -> bytes:
+        assert process.stdout is not None
+        line = b""
+        deadline = time.monotonic() + SECONDS
+        # Byte by byte and unbuffered: two members may write at once, and what is behind the line belongs to the next.
+        while not line.endswith(b"\n"):
+            ready, _, _ = select.select([process.stdout], [], [], max(deadline - time.monotonic(), 0))
+            part = os.read(process.stdout.fileno(), 1) if ready else b""
+            assert part, f"the program did not start:\n{self.log.read_text()}"
+            line += part
+        return line
+
+
+def ended(process: subprocess.Popen[bytes], seconds: float = SECONDS) -> int | None:
+    """The status of a process that is to end by itself; None if it did not."""
+    wait_for(lambda: process.poll() is not None, seconds)
+    return process.returncode
+
+
+def _path() -> str:
+    """Where the receiver under test lies, for a process in another folder."""
+    import receiver
+
+    return os.pathsep.join([str(Path(receiver.__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
