@@ -32,7 +32,7 @@ bench: demo-environment ## measure, beside pgbench and the usual tutorial; write
 	@$(RUN) benchmarks $(ARGS)
 
 test-containers: dev-environment ## storage, end-to-end and compose tests in containers; needs a Docker engine
-	@RECEIVER_TEST_CONTAINERS=1 $(RUN) pytest tests/containers tests/storage $(ARGS)
+	@RECEIVER_TEST_CONTAINERS=1 $(RUN) pytest tests/containers tests/storage tests/ingress tests/dispatch $(ARGS)
 
 lock: python ## write requirements/ from pyproject.toml; ARGS=--upgrade moves every pin
 	@$(PYTHON) -m scripts.lock $(ARGS)

@@ -65,9 +65,7 @@ class Dispatcher:
         self._limits = limits
         self._leases = leases
         self._heard = heard
-        self._feed = Feed(
-            leases, slots=limits.concurrency, heard=heard, poll_seconds=limits.poll_seconds, draw=draw
-        )
+        self._feed = Feed(leases, slots=limits.concurrency, heard=heard, poll_seconds=limits.poll_seconds, draw=draw)
         parts = Parts(
             registry=registry,
             readers=readers,

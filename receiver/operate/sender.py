@@ -64,8 +64,17 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def target(base: str, source: str) -> str:
-    """Where the callbacks of `source` go: `base` itself if it names a path, else its `/callbacks/{source}`."""
-    url = httpx.URL(base)
+    """Where the callbacks of `source` go: `base` itself if it names a path, else its `/callbacks/{source}`.
+
+    Raises:
+        ValueError: `base` is no URL of a web server.
+    """
+    try:
+        url = httpx.URL(base)
+    except httpx.InvalidURL as error:
+        raise ValueError(f"{base!r} is no URL: {error}") from None
+    if url.scheme not in {"http", "https"} or not url.host:
+        raise ValueError(f"{base!r} is no URL such as http://127.0.0.1:8000")
     return base if url.path.strip("/") else str(url.copy_with(path=f"/callbacks/{source}"))
 
 

@@ -96,7 +96,10 @@ class RunConnection:
         """
         own = self._opened()
         async with self._touching:
-            if not self._take_back() or not own.alive:
+            untouched = self._take_back()
+            if not own.alive:
+                raise StoreUnavailable("the connection was cut")
+            if not untouched:
                 raise TransactionAborted("the session's transaction was rolled back, and the handler went on")
             if not own.raw.is_in_transaction():
                 raise TransactionEnded("the handler ended its transaction; use begin_nested(), or raise an exception")

@@ -58,6 +58,7 @@ def with_sources(folder: Path, made_up_sources: dict[str, dict[str, object]]) ->
 @pytest.fixture
 def cli(folder: Path, capsys: pytest.CaptureFixture[str]) -> Cli:
     """Runs a command in this process."""
+    assert folder == Path.cwd()
 
     def call(*arguments: object) -> Ended:
         capsys.readouterr()
@@ -115,6 +116,7 @@ def started() -> Iterator[Start]:
 
 @pytest.fixture(scope="session")
 def shop(
+    *,
     tmp_path_factory: pytest.TempPathFactory,
     started: Start,
     made_up_sources: dict[str, dict[str, object]],

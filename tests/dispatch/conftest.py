@@ -12,13 +12,14 @@ from pathlib import Path
 
 import asyncpg
 import pytest
+from sqlalchemy.ext.asyncio import AsyncEngine
+
 from receiver.handlers import Registry
 from receiver.settings import Settings
 from receiver.storage import leases
 from receiver.storage.engine import Connection, make_engine
 from receiver.storage.leases import LeaseConnection
 from receiver.worker import Worker
-from sqlalchemy.ext.asyncio import AsyncEngine
 
 PROGRAM = Path(__file__).with_name("program.py")
 
@@ -89,9 +90,7 @@ class Shop:
 
     async def dispatch(self, handler: str = "pay") -> tuple[object, ...]:
         """State, attempts and reason of the only dispatch of a handler."""
-        (row,) = await self.rows(
-            "SELECT state, attempts, reason FROM receiver.dispatch WHERE handler = $1", handler
-        )
+        (row,) = await self.rows("SELECT state, attempts, reason FROM receiver.dispatch WHERE handler = $1", handler)
         return row
 
     async def attempts(self, handler: str = "pay") -> list[tuple[object, ...]]:
@@ -107,7 +106,9 @@ class Shop:
         return count
 
     @asynccontextmanager
-    async def working(self, registry: Registry, *, redis_url: str | None = None, **settings: object) -> AsyncIterator[Worker]:
+    async def working(
+        self, registry: Registry, *, redis_url: str | None = None, **settings: object
+    ) -> AsyncIterator[Worker]:
         """A worker in this process."""
         async with Worker(
             database_url=self.database_url,
@@ -162,7 +163,8 @@ async def shop(database_url: str, redis_url: str) -> AsyncIterator[Shop]:
 @asynccontextmanager
 async def open_shop(database_url: str, redis_url: str) -> AsyncIterator[Shop]:
     connection = await asyncpg.connect(database_url)
-    await connection.execute(TABLES)
+    if not await connection.fetchval("SELECT to_regclass('effect') IS NOT NULL"):
+        await connection.execute(TABLES)
     try:
         yield Shop(connection, database_url, redis_url)
     finally:

@@ -5,12 +5,13 @@ import os
 import signal
 import sys
 
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncSession
+
 from receiver.events import Event
 from receiver.handlers import Registry, RetryPolicy
 from receiver.settings import Settings
 from receiver.worker import Worker
-from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncSession
 
 registry = Registry(retry=RetryPolicy(first=0.05, factor=1, cap=0.05, attempts=4))
 EFFECT = text("INSERT INTO effect VALUES (:id, :handler, :note)")

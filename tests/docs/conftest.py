@@ -8,8 +8,10 @@ What a block's first line says behind the language:
   `bash no-run …`: not run, and the rest says why.
 * `text output`: what the block before it prints, in this order; `…` stands for anything, lines may be left out.
 * `python`: run, in the same module as the page's other such blocks. `toml`: read as settings, keys and all.
+* `sql`: run as the owner of the database that the page calls `shop`.
 """
 
+import asyncio
 import os
 import re
 import shlex
@@ -23,7 +25,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import asyncpg
 import pytest
+from sqlalchemy.engine import make_url
 
 from receiver.embedded import discard, find_running
 from receiver.settings import made
@@ -34,7 +38,18 @@ BIN = Path(sys.executable).parent
 SECONDS = 60.0
 FENCE = re.compile(r"^( *)```(.*?)\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
 DATABASE, REDIS = "postgresql://shop:secret@db:5432/shop", "redis://cache:6379/0"
+APP_ROLE, APP_DATABASE = "shop_app", "postgresql://shop_app:secret@db:5432/shop"
 """As they are written in the pages."""
+
+
+DROP_ROLE = f"""
+DO $$ BEGIN
+    IF EXISTS (SELECT FROM pg_roles WHERE rolname = '{APP_ROLE}') THEN
+        DROP OWNED BY {APP_ROLE};
+        DROP ROLE {APP_ROLE};
+    END IF;
+END $$
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,6 +96,8 @@ class Workshop:
             self._expect(self._here(block.text))
         elif block.language == "bash":
             self._bash(block)
+        elif block.language == "sql":
+            execute(self.places[DATABASE], block.text)
         elif block.words:
             self._write(block)
         elif block.language == "python":
@@ -180,8 +197,21 @@ def _plain(line: str) -> str:
 
 
 def check_settings(text: str, folder: Path) -> None:
-    """Read `text` as a settings file whose keys lie in `folder` and in the environment; SettingsError if it is wrong."""
+    """Read `text` as a settings file; `folder` and the environment hold its keys. SettingsError if it is wrong."""
     build_sources(made(**tomllib.loads(text)), folder)
+
+
+def execute(url: str, sql: str) -> None:
+    """Run statements as the owner of the database."""
+
+    async def run() -> None:
+        connection = await asyncpg.connect(url)
+        try:
+            await connection.execute(sql)
+        finally:
+            await connection.close()
+
+    asyncio.run(run())
 
 
 def free_port() -> str:
@@ -203,7 +233,9 @@ def write_keys(folder: Path) -> None:
 
 
 @pytest.fixture
-def workshop(tmp_path: Path, database_url: str, redis_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Workshop]:
+def workshop(
+    tmp_path: Path, empty_database_url: str, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Workshop]:
     """A folder with keys, free ports, and a database of its own in place of the one that the pages name."""
     public, operator, second = free_port(), free_port(), free_port()
     env = {
@@ -224,7 +256,10 @@ def workshop(tmp_path: Path, database_url: str, redis_url: str, monkeypatch: pyt
     write_keys(tmp_path / "keys")
     places = {
         "make demo": f"receiver demo --port {public} --operator-port {operator}",
-        DATABASE: database_url,
+        DATABASE: empty_database_url,
+        APP_DATABASE: make_url(empty_database_url)
+        .set(username=APP_ROLE, password="secret")
+        .render_as_string(hide_password=False),
         REDIS: redis_url,
         ":8000": f":{public}",
         ":8001": f":{operator}",
@@ -235,6 +270,7 @@ def workshop(tmp_path: Path, database_url: str, redis_url: str, monkeypatch: pyt
     made = Workshop(folder=tmp_path, env=env, places=places)
     yield made
     made.close()
+    execute(empty_database_url, DROP_ROLE)
     assert find_running(tmp_path / ".receiver") is None
     for name, module in list(sys.modules.items()):
         if (getattr(module, "__file__", None) or "").startswith(str(tmp_path)):

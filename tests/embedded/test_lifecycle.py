@@ -46,7 +46,7 @@ def test_settings_reach_the_servers(warm: Path, ask: Ask) -> None:
 
 def test_nobody_enters_without_the_password(looked_at: EmbeddedServers, ask: Ask) -> None:
     with pytest.raises(AssertionError, match="password authentication failed"):
-        ask(looked_at.database_url.replace("receiver:", "receiver:not-"), "SELECT 1")
+        ask(looked_at.database_url.replace("merchant:", "merchant:not-"), "SELECT 1")
     with socket.create_connection(("127.0.0.1", looked_at.valkey.port)) as connection:
         connection.sendall(b"PING\r\n")
         assert connection.recv(64).startswith(b"-NOAUTH")

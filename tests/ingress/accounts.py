@@ -8,7 +8,7 @@ from base64 import b64decode, b64encode
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from urllib.parse import parse_qsl, urlencode
+from urllib.parse import unquote_to_bytes, urlencode
 
 from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
@@ -154,7 +154,8 @@ def _alipay(settings: Mapping[str, object]) -> Callable[[bytes], tuple[list[Head
     key = private_key(settings)
 
     def seal(body: bytes) -> tuple[list[Header], bytes]:
-        form = dict(parse_qsl(body))
+        pairs = (part.replace(b"+", b" ").partition(b"=") for part in body.split(b"&"))
+        form = {unquote_to_bytes(name): unquote_to_bytes(value) for name, _, value in pairs}
         content = b"&".join(name + b"=" + value for name, value in sorted(form.items()))
         sign = b64encode(key.sign(content, PKCS1v15(), SHA256()))
         whole = urlencode({**form, b"sign": sign, b"sign_type": b"RSA2"}).encode()

@@ -11,12 +11,12 @@ import pytest
 import redis
 from sqlalchemy.engine import make_url
 
-from receiver import Receiver
 from receiver.settings import Settings, made
 from tests.conftest import Servers, execute
 from tests.ingress.accounts import Account, make_accounts
 from tests.ingress.ledger import Ledger
-from tests.ingress.program import EFFECTS, Program
+from tests.ingress.program import Program
+from tests.ingress.shop import EFFECTS, build
 from tests.ingress.serving import Serving, serving
 
 Start = Callable[..., AbstractAsyncContextManager[Serving]]
@@ -54,7 +54,7 @@ def start(settings: Settings) -> Start:
     @asynccontextmanager
     async def run(door: str = "fast", **changes: object) -> AsyncIterator[Serving]:
         changed = settings.model_copy(update=changes)
-        async with serving(a_receiver(changed), changed, door) as served:
+        async with serving(build(changed), changed, door) as served:
             yield served
 
     return run
@@ -88,11 +88,11 @@ def program(accounts: Mapping[str, Account], own_stores: Ledger) -> Iterator[Pro
         },
         {name: account.settings for name, account in accounts.items()},
     )
-    made_here.start("serve")
     try:
+        made_here.start("serve")
         yield made_here
-        made_here.stop()
     finally:
+        made_here.stop()
         shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -107,19 +107,3 @@ def settings_of(accounts: Mapping[str, Account], ledger: Ledger, **more: object)
         **more,
     }
     return made(**given)
-
-
-def a_receiver(settings: Settings) -> Receiver:
-    """Handlers for payments: two for Stripe's, one for the others'. None runs here; they decide what is owed."""
-    receiver = Receiver(settings)
-
-    async def mark_paid(event: object, tx: object) -> None: ...
-
-    async def ship(event: object, tx: object) -> None: ...
-
-    receiver.on("stripe", "payment_intent.*")(mark_paid)
-    receiver.on("standardwebhooks", "payment.*")(mark_paid)
-    receiver.on("alipay", "TRADE_*")(mark_paid)
-    receiver.on("wechatpay", "TRANSACTION.*")(mark_paid)
-    receiver.on("stripe", "payment_intent.succeeded")(ship)
-    return receiver

@@ -3,6 +3,7 @@
 import json
 import os
 import select
+import shutil
 import subprocess
 import sys
 import time
@@ -13,29 +14,7 @@ from urllib.parse import urlsplit
 from receiver.embedded.processes import wait_for
 
 SECONDS = 40.0
-TARGET = """
-import asyncio
-from sqlalchemy import text
-from receiver import Receiver, RetryPolicy
-
-receiver = Receiver(retry=RetryPolicy(first=0.1, factor=1, cap=0.1, attempts=50))
-EFFECT = text("INSERT INTO effect VALUES (:handler, :event)")
-
-
-@receiver.on("stripe", "payment_intent.*")
-@receiver.on("standardwebhooks", "payment.*")
-@receiver.on("alipay", "TRADE_*")
-@receiver.on("wechatpay", "TRANSACTION.*")
-async def mark_paid(event, tx):
-    await tx.execute(EFFECT, {"handler": event.handler, "event": event.id})
-
-
-@receiver.on("stripe", "payment_intent.succeeded")
-async def ship(event, tx):
-    await tx.execute(EFFECT, {"handler": event.handler, "event": event.id})
-"""
-"""Handlers that leave one row for each effect; no key keeps a second one out, for a test must see it."""
-EFFECTS = "CREATE TABLE IF NOT EXISTS effect (handler text NOT NULL, event_id uuid NOT NULL)"
+SHOP = Path(__file__).with_name("shop.py")
 
 
 class Program:
@@ -52,9 +31,10 @@ class Program:
     ) -> None:
         self.folder = folder
         self.ports: list[int] = []
+        self.operators: list[int] = []
         self._running: list[subprocess.Popen[bytes]] = []
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / "shop.py").write_text(TARGET)
+        shutil.copy(SHOP, folder)
         lines = [f"{name} = {json.dumps(value)}" for name, value in settings.items()]
         for name, source in sources.items():
             lines += [f"[sources.{name}]", *(f"{key} = {json.dumps(value)}" for key, value in source.items())]
@@ -79,9 +59,10 @@ class Program:
             )
         self._running.append(process)
         for _ in range(processes):
-            said = json.loads(self._line(process))
+            said = self._said(process)
+            self.operators.append(urlsplit(str(said["operator_url"])).port or 0)
             if said["url"] is not None:
-                self.ports.append(int(str(urlsplit(said["url"]).port)))
+                self.ports.append(urlsplit(said["url"]).port or 0)
         return process
 
     @property
@@ -105,17 +86,20 @@ class Program:
         self._running.clear()
         assert {process.returncode for process in alive} <= {0}, self.log.read_text()
 
-    def _line(self, process: subprocess.Popen[bytes]) -> bytes:
+    def _said(self, process: subprocess.Popen[bytes]) -> dict[str, str | None]:
+        """The next JSON document on its standard output."""
         assert process.stdout is not None
-        line = b""
+        text = b""
         deadline = time.monotonic() + SECONDS
-        # Byte by byte and unbuffered: two members may write at once, and what is behind the line belongs to the next.
-        while not line.endswith(b"\n"):
+        while True:
+            # Byte by byte and unbuffered: what is behind the document belongs to the next one.
             ready, _, _ = select.select([process.stdout], [], [], max(deadline - time.monotonic(), 0))
             part = os.read(process.stdout.fileno(), 1) if ready else b""
             assert part, f"the program did not start:\n{self.log.read_text()}"
-            line += part
-        return line
+            text += part
+            if part == b"}":
+                said: dict[str, str | None] = json.loads(text)
+                return said
 
 
 def ended(process: subprocess.Popen[bytes], seconds: float = SECONDS) -> int | None:

@@ -70,7 +70,7 @@ class Line:
         """The next answer; interim ones (1xx) are answers too."""
         async with asyncio.timeout(seconds):
             first, *lines = (await self.reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")[:-2]
-            headers = dict(line.lower().split(": ", 1) for line in lines)
+            headers = {name.lower(): value for name, value in (line.split(": ", 1) for line in lines)}
             body = await self.reader.readexactly(int(headers.get("content-length", "0")))
         return Reply(int(first.split(" ")[1]), headers, body)
 

@@ -55,7 +55,10 @@ def send(
 
     settings = load(FOLDER)
     recipe = _recipe(settings, source, kind, changes or (), data)
-    url = target(to or f"http://127.0.0.1:{settings.port}", source)
+    try:
+        url = target(to or f"http://127.0.0.1:{settings.port}", source)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--to") from None
     plan = Plan(count=count, rate=rate, concurrency=concurrency, duplicates=duplicates)
     summary = asyncio.run(_send(recipe, url, plan))
     if as_json:

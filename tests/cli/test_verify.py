@@ -1,0 +1,353 @@
+"""`receiver verify`: the right verdict for callbacks that we sign ourselves, in every form that they are captured in."""
+
+import ast
+import base64
+import json
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import pytest
+
+from receiver.cli.exits import Exit
+from receiver.events import Callback
+from receiver.operate.captured import read_captured
+from receiver.operate.errors import RequestUnreadable
+from receiver.operate.hints import HINTS
+from receiver.settings import made
+from receiver.sources import MADE_UP, PROVIDERS, Signed, Source, build_sources
+from tests.cli.kit import Cli
+
+NAMES = tuple(PROVIDERS)
+TIMED = ("stripe", "standardwebhooks", "wechatpay")
+AT = 1_760_000_000
+
+
+@pytest.fixture
+def sources(made_up_sources: dict[str, dict[str, object]]) -> dict[str, Source]:
+    return build_sources(made(sources=made_up_sources), Path())
+
+
+def signed(source: Source, at: int = AT) -> Signed:
+    payload = source.provider.sample("paid", external_id="evt_42", entity_id="order-42", created=at)
+    return source.sign(payload, at)
+
+
+def as_json(callback: Signed) -> bytes:
+    body = base64.b64encode(callback.body).decode()
+    return json.dumps(
+        {"method": "POST", "url": None, "query": None, "headers": callback.headers, "body_b64": body}
+    ).encode()
+
+
+def as_vector(callback: Signed) -> bytes:
+    return json.dumps({"id": "x", "request": json.loads(as_json(callback)), "clock": AT}).encode()
+
+
+def as_http(callback: Signed, newline: bytes = b"\r\n", *, length: bool = True) -> bytes:
+    headers = [*callback.headers, *([("Content-Length", str(len(callback.body)))] if length else [])]
+    lines = [b"POST /callbacks/x?y=1 HTTP/1.1", *(f"{name}: {value}".encode() for name, value in headers)]
+    return newline.join(lines) + newline * 2 + callback.body
+
+
+def as_chunks(callback: Signed) -> bytes:
+    head, _, body = as_http(callback, length=False).partition(b"\r\n\r\n")
+    half = len(body) // 2
+    parts = [b"%x\r\n%b\r\n" % (len(part), part) for part in (body[:half], body[half:])]
+    return head + b"\r\nTransfer-Encoding: chunked\r\n\r\n" + b"".join(parts) + b"0\r\n\r\n"
+
+
+FORMS: Mapping[str, Callable[[Signed], bytes]] = {
+    "JSON": as_json,
+    "vector": as_vector,
+    "raw HTTP": as_http,
+    "raw HTTP, LF": lambda callback: as_http(callback, b"\n"),
+    "raw HTTP, no length": lambda callback: as_http(callback, length=False),
+    "raw HTTP, saved by an editor": lambda callback: as_http(callback) + b"\n",
+    "chunked": as_chunks,
+}
+
+
+@pytest.mark.parametrize("form", FORMS.values(), ids=FORMS)
+@pytest.mark.parametrize("name", NAMES)
+def test_a_genuine_callback_is_valid_in_every_form(
+    cli: Cli, with_sources: Path, sources: dict[str, Source], name: str, form: Callable[[Signed], bytes]
+) -> None:
+    (with_sources / "captured").write_bytes(form(signed(sources[name])))
+    said = cli("verify", name, "--request", "captured", "--at", AT, "--json")
+    verdict = said.fields()
+    assert said.code == 0, verdict
+    assert (verdict["valid"], verdict["id"], verdict["entity"], verdict["key"]) == (True, "evt_42", "order-42", 0)
+    assert verdict["type"] == sources[name].provider.samples["paid"].type
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_person_reads_the_same(cli: Cli, with_sources: Path, sources: dict[str, Source], name: str) -> None:
+    (with_sources / "captured").write_bytes(as_json(signed(sources[name])))
+    said = cli("verify", name, "--request", "captured", "--at", AT)
+    assert (said.code, said.err) == (0, "")
+    lines = dict(line.split(maxsplit=1) for line in said.out.splitlines())
+    assert (lines["valid"], lines["id"], lines["entity"]) == ("yes", "evt_42", "order-42")
+
+
+def reserialised(callback: Signed) -> Signed:
+    return Signed(headers=callback.headers, body=json.dumps(json.loads(callback.body), sort_keys=False).encode())
+
+
+def altered(callback: Signed) -> Signed:
+    middle = len(callback.body) // 2
+    flipped = bytes([callback.body[middle] ^ 1])
+    return Signed(headers=callback.headers, body=callback.body[:middle] + flipped + callback.body[middle + 1 :])
+
+
+CHANGES: Mapping[str, tuple[tuple[str, ...], Callable[[Signed], Signed], str | None]] = {
+    "one bit": (("stripe", "standardwebhooks", "wechatpay"), altered, None),
+    "newline added": (TIMED, lambda c: Signed(headers=c.headers, body=c.body + b"\n"), "a line end was added"),
+    "mark added": (TIMED, lambda c: Signed(headers=c.headers, body=b"\xef\xbb\xbf" + c.body), "a byte-order mark"),
+    "CRLF": (
+        ("stripe",),
+        lambda c: Signed(headers=c.headers, body=c.body.replace(b"\n", b"\r\n")),
+        "line ends were changed from LF to CRLF",
+    ),
+    "re-serialised": (TIMED, reserialised, "the body was parsed and serialised again"),
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "found"),
+    [(name, change, found) for names, change, found in CHANGES.values() for name in names],
+    ids=[f"{name}, {change}" for change, (names, _, _) in CHANGES.items() for name in names],
+)
+def test_what_was_changed_on_the_way_is_found_out(
+    cli: Cli, with_sources: Path, sources: dict[str, Source], name: str, change: Callable[[Signed], Signed], found: str
+) -> None:
+    (with_sources / "captured").write_bytes(as_json(change(signed(sources[name]))))
+    said = cli("verify", name, "--request", "captured", "--at", AT, "--json")
+    verdict = said.fields()
+    assert said.code == Exit.FAILED
+    assert (verdict["valid"], verdict["reason"]) == (False, "signature_mismatch")
+    assert verdict["hint"] == HINTS["signature_mismatch"]
+    assert (str(verdict["found"]) if found else "").startswith(found or "")
+    assert bool(verdict["found"]) == bool(found)
+
+
+@pytest.mark.parametrize("name", TIMED)
+@pytest.mark.parametrize(("late", "reason"), [(7200, "timestamp_expired"), (-7200, "timestamp_future")])
+def test_a_clock_that_is_off_is_shown_with_both_times(
+    cli: Cli, with_sources: Path, sources: dict[str, Source], name: str, late: int, reason: str
+) -> None:
+    (with_sources / "captured").write_bytes(as_vector(signed(sources[name])))
+    assert cli("verify", name, "--request", "captured").code == 0  # at the file's own clock
+    said = cli("verify", name, "--request", "captured", "--at", AT + late)
+    assert said.code == Exit.FAILED
+    assert reason in said.out
+    for shown in ("2025-10-09 08:53:20Z", f"2025-10-09 {8 + late // 3600:02}:53:20Z", "2:00:00", "itself is right"):
+        assert shown in said.out
+
+
+def test_without_a_clock_it_is_now(cli: Cli, with_sources: Path, sources: dict[str, Source]) -> None:
+    (with_sources / "captured").write_bytes(as_json(signed(sources["stripe"], int(time.time()))))
+    assert cli("verify", "stripe", "--request", "captured").code == 0
+
+
+def with_second_account(folder: Path) -> dict[str, Source]:
+    accounts = {"shop": MADE_UP["stripe"](), "club": MADE_UP["stripe"]()}
+    (folder / "receiver.toml").write_text(
+        "".join(
+            f'[sources.{name}]\nprovider = "stripe"\nsecrets = {json.dumps(account["secrets"])}\n'
+            for name, account in accounts.items()
+        )
+    )
+    return build_sources(made(sources=accounts), folder)
+
+
+def test_another_account_that_matches_is_named(cli: Cli, folder: Path) -> None:
+    accounts = with_second_account(folder)
+    (folder / "captured").write_bytes(as_json(signed(accounts["club"])))
+    verdict = cli("verify", "stripe", "--request", "captured", "--at", AT, "--source", "shop", "--json").fields()
+    assert (verdict["reason"], str(verdict["found"])[:37]) == (
+        "signature_mismatch",
+        "a key of the source club matches: it w",
+    )
+    assert cli("verify", "stripe", "--request", "captured", "--at", AT, "--source", "club").code == 0
+
+
+KEYS = {
+    "no key at all": ([], "settings: sources: configured are shop, club; which of them is meant? say --source NAME"),
+    "another provider": (
+        ["--source", "ali"],
+        "settings: --source: no source of stripe is called 'ali'; configured are",
+    ),
+    "no value": (
+        ["--key", "secrets"],
+        "settings: --key secrets: is not of the form NAME=VALUE; stripe needs secrets (",
+    ),
+    "unknown": (["--key", "secret=x"], "settings: --key.secret: unknown setting; stripe has provider,"),
+    "no variable": (
+        ["--key", "secrets=env:NOT_THERE"],
+        "settings: --key.secrets[0]: the environment variable NOT_THERE",
+    ),
+    "no file": (["--key", "secrets=file:absent"], "settings: --key.secrets[0]: cannot read absent"),
+    "both": (
+        ["--key", "secrets=x", "--source", "shop"],
+        "usage: Invalid value for --key: give either --key or --source",
+    ),
+}
+
+
+@pytest.mark.parametrize(("arguments", "expected"), KEYS.values(), ids=KEYS)
+def test_keys_that_cannot_be_found_are_explained(cli: Cli, folder: Path, arguments: list[str], expected: str) -> None:
+    accounts = with_second_account(folder)
+    (folder / "captured").write_bytes(as_json(signed(accounts["club"])))
+    said = cli("verify", "stripe", "--request", "captured", *arguments)
+    assert said.code in {Exit.SETTINGS, Exit.USAGE}
+    assert said.out == ""
+    assert said.err.startswith(f"receiver: {expected}")
+
+
+def test_a_provider_without_a_source_says_what_it_needs(cli: Cli, folder: Path) -> None:
+    (folder / "captured").write_bytes(b"POST / HTTP/1.1\n\n{}")
+    said = cli("verify", "wechatpay", "--request", "captured")
+    assert said.code == Exit.SETTINGS
+    for setting in ("certificates", "public_keys", "api_v3_key"):
+        assert setting in said.err
+    assert cli("verify", "paypall", "--request", "captured").err.startswith(
+        "receiver: settings: provider: 'paypall' is none of alipay, standardwebhooks, stripe, wechatpay"
+    )
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_keys_of_the_command_line_need_no_settings(
+    cli: Cli,
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    made_up_sources: dict[str, dict[str, object]],
+    sources: dict[str, Source],
+    name: str,
+) -> None:
+    (folder / "receiver.toml").write_text("not TOML")
+    (folder / "captured").write_bytes(as_json(signed(sources[name])))
+    keys: list[str] = []
+    for setting, value in made_up_sources[name].items():
+        if setting in {"provider", "signing_key"}:
+            continue
+        for number, single in enumerate(value if isinstance(value, list) else [value]):
+            if number % 2:
+                monkeypatch.setenv(f"KEY_{setting}", str(single))
+                keys += ["--key", f"{setting}=env:KEY_{setting}"]
+            else:
+                (folder / setting).write_text(str(single) + "\n")
+                keys += ["--key", f"{setting}=file:{setting}"]
+    said = cli("verify", name, "--request", "captured", "--at", AT, "--json", *keys)
+    assert (said.code, said.fields()["valid"]) == (0, True)
+
+
+def test_several_keys_tell_which_one_matched(cli: Cli, folder: Path, sources: dict[str, Source]) -> None:
+    (folder / "captured").write_bytes(as_json(signed(sources["stripe"])))
+    toml = folder / "receiver.toml"
+    assert not toml.exists()
+    secret = getattr(sources["stripe"].provider, "_secrets")[0].decode()  # noqa: B009  nothing hands it out
+    keys = ("--key", "secrets=whsec_retired", "--key", f"secrets={secret}")
+    assert cli("verify", "stripe", "--request", "captured", "--at", AT, "--json", *keys).fields()["key"] == 1
+
+
+def test_nothing_secret_is_printed(
+    cli: Cli, with_sources: Path, sources: dict[str, Source], made_up_sources: dict[str, dict[str, object]]
+) -> None:
+    for name in NAMES:
+        secrets = [line for value in made_up_sources[name].values() for line in _lines(value)]
+        for callback in (signed(sources[name]), altered(signed(sources[name])), Signed(headers=(), body=b"")):
+            (with_sources / "captured").write_bytes(as_json(callback))
+            for json_too in ([], ["--json"]):
+                said = cli("verify", name, "--request", "captured", "--at", AT, *json_too)
+                assert not [secret for secret in secrets if secret in said.out + said.err]
+
+
+def _lines(value: object) -> list[str]:
+    """The parts of a key that would give it away."""
+    values = value if isinstance(value, list) else [value]
+    return [line for single in values for line in str(single).splitlines() if len(line) > 20 and "-----" not in line]
+
+
+def test_stdin_is_a_file_too(program: Cli, with_sources: Path, sources: dict[str, Source]) -> None:
+    assert with_sources == Path.cwd()
+    said = program("verify", "stripe", "--request", "-", "--at", AT, "--json", stdin=as_http(signed(sources["stripe"])))
+    assert (said.code, said.err, said.fields()["valid"]) == (0, "", True)
+
+
+def test_what_is_odd_is_valid_with_a_warning(cli: Cli, with_sources: Path, sources: dict[str, Source]) -> None:
+    (with_sources / "captured").write_bytes(as_json(sources["stripe"].sign({"object": "event", "id": 5}, AT)))
+    said = cli("verify", "stripe", "--request", "captured", "--at", AT)
+    assert said.code == 0
+    assert "valid       yes" in said.out
+    assert said.err == "note: genuine, but it would be kept in quarantine and no handler would run: id_invalid\n"
+
+
+def test_a_source_that_verifies_nothing_has_nothing_to_verify_with(cli: Cli, folder: Path) -> None:
+    (folder / "receiver.toml").write_text('[sources.s]\nprovider = "stripe"\nverification = "none"\n')
+    (folder / "captured").write_bytes(b"POST / HTTP/1.1\n\n{}")
+    said = cli("verify", "stripe", "--request", "captured")
+    assert said.code == Exit.SETTINGS
+    assert said.err.startswith("receiver: settings: sources.s.verification: is none, so there are no keys")
+
+
+def test_a_body_of_another_length_than_stated_is_noted(
+    cli: Cli, with_sources: Path, sources: dict[str, Source]
+) -> None:
+    (with_sources / "captured").write_bytes(as_http(signed(sources["stripe"]))[:-3])
+    said = cli("verify", "stripe", "--request", "captured", "--at", AT)
+    assert said.code == Exit.FAILED
+    assert said.err.startswith("note: Content-Length says")
+
+
+UNREADABLE = {
+    "empty": b"",
+    "no request line": b"hello\n\nworld",
+    "no header": b"POST / HTTP/1.1\nnot a header\n\n{}",
+    "broken JSON": b'{"method": ',
+    "JSON of another kind": b'{"hello": 1}',
+    "headers of another kind": b'{"headers": [1, 2]}',
+    "no base64": b'{"headers": [], "body_b64": "%%%"}',
+    "chunks cut short": b"POST / HTTP/1.1\nTransfer-Encoding: chunked\n\nff\nabc",
+}
+
+
+@pytest.mark.parametrize("content", UNREADABLE.values(), ids=UNREADABLE)
+def test_a_file_that_holds_no_callback_is_one_clear_line(cli: Cli, with_sources: Path, content: bytes) -> None:
+    (with_sources / "captured").write_bytes(content)
+    said = cli("verify", "stripe", "--request", "captured")
+    assert (said.code, said.out) == (Exit.USAGE, "")
+    assert said.err.startswith("receiver: request_unreadable: ")
+    assert said.err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (b"GET /x?a=1&b=2 HTTP/1.1\r\nHost: h\r\n\r\n", Callback(method="GET", headers=[(b"host", b"h")], body=b"", query=b"a=1&b=2")),
+        (b"POST /x\nA:  b \nA: c\n\nd", Callback(method="POST", headers=[(b"a", b"b"), (b"a", b"c")], body=b"d")),
+        (b'{"headers": {"A": "b"}, "body": "d", "url": "/x?q=1"}', Callback(method="POST", headers=[(b"a", b"b")], body=b"d", query=b"q=1")),
+        (b'{"method": "get", "headers": [], "query": "z=2"}', Callback(method="GET", headers=[], body=b"", query=b"z=2")),
+    ],
+)  # fmt: skip
+def test_every_part_of_a_captured_callback_is_kept(content: bytes, expected: Callback) -> None:
+    assert read_captured(content).callback == expected
+
+
+def test_a_form_that_is_neither_says_what_the_forms_are() -> None:
+    with pytest.raises(RequestUnreadable, match="an empty line, the body"):
+        read_captured(b"\x00\x01")
+
+
+def test_every_reason_of_every_provider_has_a_hint() -> None:
+    import receiver.sources as package  # noqa: PLC0415  its folder is what is looked through
+
+    raised: set[str] = set()
+    for file in Path(str(package.__file__)).parent.glob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "VerificationError":
+                raised |= {
+                    part.value for part in ast.walk(node.args[0]) if isinstance(part, ast.Constant) and part.value
+                }
+    assert raised > {"signature_mismatch", "timestamp_expired", "timestamp_future"}
+    assert {str(reason) for reason in raised} - set(HINTS) == set()

@@ -1,0 +1,284 @@
+"""Workers that die, freeze, stop, and lose their servers: every effect still happens, and happens once."""
+
+import asyncio
+import os
+import shutil
+import signal
+import statistics
+import subprocess
+import tempfile
+import time
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import Session
+
+from receiver.embedded import EmbeddedServers
+from receiver.events import Event
+from receiver.handlers import AsyncFunction, Registry, RetryPolicy
+from receiver.marks import Marks, connect
+from receiver.storage import migrate
+from tests.dispatch.conftest import Shop, open_shop
+
+EFFECT = text("INSERT INTO effect VALUES (:id, :handler)")
+QUICK = RetryPolicy(first=0.05, factor=1, cap=0.05, attempts=5)
+NOWHERE = "redis://127.0.0.1:9/0"
+
+
+async def write(event: Event, tx: AsyncSession) -> None:
+    await tx.execute(EFFECT, {"id": event.id, "handler": event.handler})
+
+
+def write_sync(event: Event, tx: Session) -> None:
+    tx.execute(EFFECT, {"id": event.id, "handler": event.handler})
+
+
+def writing(*names: str) -> Registry:
+    registry = Registry(retry=QUICK)
+    for name in names or ("pay",):
+        registry.on("stripe", name=name)(write)
+    return registry
+
+
+async def until_dead(process: "subprocess.Popen[bytes]") -> int:
+    """The status of a process that is about to end."""
+    return await asyncio.to_thread(process.wait, 15)
+
+
+@pytest.mark.parametrize(
+    ("failpoint", "attempts"),
+    [
+        ("worker_before_commit", [(1, "lost", "lease_expired"), (2, "succeeded", None)]),
+        ("worker_after_commit", [(1, "succeeded", None)]),
+    ],
+)
+async def test_worker_that_dies_around_its_commit(shop: Shop, failpoint: str, attempts: list[object]) -> None:
+    await shop.deliver()
+    with shop.program("pay", failpoint, lease_seconds=1) as process:
+        assert await until_dead(process) == -signal.SIGKILL
+    async with shop.working(writing()):
+        await shop.until_done()
+    assert await shop.effects() == 1
+    assert await shop.attempts() == attempts
+
+
+async def test_frozen_worker_is_fenced_out_when_it_thaws(shop: Shop) -> None:
+    await shop.deliver()
+    with shop.program("freeze", lease_seconds=1, concurrency=1) as process:
+        await shop.execute("UPDATE receiver.dispatch SET handler = 'freeze'")
+        await asyncio.to_thread(os.waitid, os.P_PID, process.pid, os.WSTOPPED | os.WNOWAIT)
+        async with shop.working(writing("freeze")):
+            await shop.until_done()
+        assert await shop.effects() == 1
+        process.send_signal(signal.SIGCONT)
+        await shop.until(
+            "SELECT count(*) = 1 FROM pg_stat_activity WHERE application_name = 'receiver-worker'"
+            " AND datname = current_database() AND query LIKE 'ROLLBACK; EXECUTE receiver_fail%'"
+        )
+        process.terminate()
+        assert await until_dead(process) == 0
+    assert await shop.effects() == 1
+    assert await shop.attempts("freeze") == [(1, "lost", "lease_expired"), (2, "succeeded", None)]
+
+
+async def test_poison_ends_dead_and_wears_out_nobody_else(shop: Shop) -> None:
+    for _ in range(5):
+        await shop.deliver("pay")
+    await shop.deliver("poison")
+    for _ in range(5):
+        await shop.deliver("pay")
+    deaths = 0
+    while await shop.value("SELECT count(*) > 0 FROM receiver.dispatch WHERE state IN ('ready', 'leased')"):
+        with shop.program("pay,poison", lease_seconds=1, concurrency=2, poll_seconds=0.1) as process:
+            deaths += 1
+            while process.poll() is None:
+                if not await shop.value("SELECT count(*) FROM receiver.dispatch WHERE state IN ('ready', 'leased')"):
+                    break
+                await asyncio.sleep(0.02)
+        await shop.execute("UPDATE receiver.dispatch SET due_at = now() WHERE state = 'leased'")
+        assert deaths < 8
+    assert await shop.dispatch("poison") == ("dead", 4, "attempts_exhausted")
+    assert await shop.rows("SELECT DISTINCT state FROM receiver.dispatch WHERE handler = 'pay'") == [("succeeded",)]
+    assert await shop.rows("SELECT handler, count(*) FROM effect GROUP BY 1") == [("pay", 10)]
+
+
+async def test_handler_longer_than_its_lease_keeps_it(shop: Shop) -> None:
+    runs = []
+
+    async def lingers(event: Event, tx: AsyncSession) -> None:
+        runs.append(event.attempt)
+        await write(event, tx)
+        await asyncio.sleep(2.5)
+
+    def lingers_sync(event: Event, tx: Session) -> None:
+        runs.append(event.attempt)
+        write_sync(event, tx)
+        time.sleep(2.5)
+
+    registry = Registry()
+    registry.on("stripe", name="pay")(lingers)
+    registry.on("stripe", name="sync")(lingers_sync)
+    await shop.deliver("pay", "sync")
+    await shop.deliver("pay", "sync")  # these wait for a slot, longer than a lease
+    async with shop.working(registry, lease_seconds=1, concurrency=2):
+        await shop.until("SELECT count(*) = 4 FROM receiver.dispatch WHERE state = 'leased'")
+        async with shop.working(registry, lease_seconds=1):
+            await shop.until_done()
+    assert await shop.effects() == 4
+    assert await shop.rows("SELECT DISTINCT number, outcome FROM receiver.attempt") == [(1, "succeeded")]
+    assert runs == [1, 1, 1, 1]
+
+
+async def test_drain_finishes_what_runs_and_gives_back_what_does_not(shop: Shop) -> None:
+    started, proceed = asyncio.Event(), asyncio.Event()
+
+    async def waits(event: Event, tx: AsyncSession) -> None:
+        await write(event, tx)
+        started.set()
+        await proceed.wait()
+
+    registry = Registry()
+    registry.on("stripe", name="pay")(waits)
+    for _ in range(3):
+        await shop.deliver()
+    async with shop.working(registry, concurrency=1) as worker:
+        await started.wait()
+        await shop.until("SELECT count(*) >= 2 FROM receiver.dispatch WHERE state = 'leased'")
+        leaving = asyncio.create_task(worker.__aexit__(None, None, None))
+        await shop.until("SELECT count(*) = 2 FROM receiver.dispatch WHERE state = 'ready' AND due_at <= now()")
+        assert await shop.effects() == 0
+        proceed.set()
+        await leaving
+    assert await shop.effects() == 1
+    assert sorted(await shop.rows("SELECT state, attempts FROM receiver.dispatch")) == [
+        ("ready", 0),
+        ("ready", 0),
+        ("succeeded", 1),
+    ]
+
+
+@pytest.mark.parametrize("kind", ["async", "sync"])
+async def test_what_outlasts_the_grace_is_undone_and_due_again(shop: Shop, kind: str) -> None:
+    started = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    async def hangs(event: Event, tx: AsyncSession) -> None:
+        await write(event, tx)
+        started.set()
+        await asyncio.sleep(60)
+
+    def hangs_sync(event: Event, tx: Session) -> None:
+        write_sync(event, tx)
+        loop.call_soon_threadsafe(started.set)
+        tx.execute(text("SELECT pg_sleep(60)"))
+
+    registry = Registry()
+    registry.on("stripe", name="pay")(hangs if kind == "async" else hangs_sync)
+    await shop.deliver()
+    async with shop.working(registry, grace_seconds=0.1):
+        await started.wait()
+    assert await shop.effects() == 0
+    assert await shop.dispatch() == ("ready", 0, "worker_stopped")
+    assert await shop.attempts() == [(1, "retry", "worker_stopped")]
+    async with shop.working(writing()):
+        await shop.until_done()
+    assert await shop.effects() == 1
+
+
+async def test_deadlock_is_just_a_retry(shop: Shop) -> None:
+    met = asyncio.Barrier(2)
+
+    def locks(first: int, second: int) -> AsyncFunction:
+        async def lock(event: Event, tx: AsyncSession) -> None:
+            await write(event, tx)
+            await tx.execute(text("UPDATE stock SET count = count - 1 WHERE id = :id"), {"id": first})
+            if event.attempt == 1:
+                await met.wait()
+            await tx.execute(text("UPDATE stock SET count = count - 1 WHERE id = :id"), {"id": second})
+
+        return lock
+
+    registry = Registry(retry=QUICK)
+    registry.on("stripe", name="pay")(locks(1, 2))
+    registry.on("stripe", name="ship")(locks(2, 1))
+    await shop.deliver("pay", "ship")
+    async with shop.working(registry):
+        await shop.until_done()
+    assert await shop.rows("SELECT count FROM stock") == [(8,), (8,)]
+    assert await shop.effects() == 2
+    assert sorted(outcome for _, outcome in shop.runs.heard) == ["retry", "succeeded", "succeeded"]
+
+
+async def test_poll_finds_what_redis_does_not_tell(shop: Shop) -> None:
+    async with shop.working(writing(), redis_url=NOWHERE, poll_seconds=0.05):
+        await shop.deliver()
+        await shop.until_done()
+    assert await shop.effects() == 1
+
+
+async def test_idle_worker_starts_within_50_ms(shop: Shop) -> None:
+    started: list[float] = []
+
+    async def notes(_event: Event, _tx: AsyncSession) -> None:
+        started.append(time.perf_counter())
+
+    registry = Registry()
+    registry.on("stripe", name="pay")(notes)
+    marks = Marks(connect(shop.redis_url, timeout=1), ttl=60)
+    waits = []
+    async with shop.working(registry, poll_seconds=30):
+        for number in range(20):
+            await shop.until("SELECT count(*) = $1 FROM receiver.attempt", number)
+            await shop.deliver()
+            committed = time.perf_counter()
+            marks.nudge()
+            await shop.until("SELECT count(*) = $1 FROM receiver.attempt", number + 1)
+            waits.append(started[-1] - committed)
+    await marks.close()
+    assert statistics.median(waits) < 0.05, waits
+
+
+@pytest.fixture(scope="module")
+def own_servers() -> Iterator[EmbeddedServers]:
+    """Servers that a test may stop."""
+    folder = Path(tempfile.mkdtemp(prefix="receiver-dispatch-"))
+    try:
+        with EmbeddedServers(folder, postgres_settings={"fsync": "off"}) as servers:
+            migrate.upgrade(servers.database_url)
+            yield servers
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+async def own_shop(own_servers: EmbeddedServers) -> AsyncIterator[Shop]:
+    async with open_shop(own_servers.database_url, own_servers.redis_url) as shop:
+        yield shop
+
+
+async def test_postgres_restarts_and_all_recovers(own_servers: EmbeddedServers, own_shop: Shop) -> None:
+    running, release = asyncio.Event(), asyncio.Event()
+
+    async def waits(event: Event, tx: AsyncSession) -> None:
+        await write(event, tx)
+        if event.attempt == 1:
+            running.set()
+            await release.wait()
+
+    registry = Registry(retry=QUICK)
+    registry.on("stripe", name="pay")(waits)
+    for _ in range(20):
+        await own_shop.deliver()
+    async with own_shop.working(registry, lease_seconds=5, concurrency=2):
+        await running.wait()
+        await asyncio.to_thread(own_servers.postgres.stop_immediate)
+        release.set()
+        await asyncio.to_thread(own_servers.postgres.start)
+        async with open_shop(own_servers.database_url, own_servers.redis_url) as after:
+            await after.deliver()
+            await after.until_done()
+            assert await after.rows("SELECT count(*), count(DISTINCT event_id) FROM effect") == [(21, 21)]
+            assert await after.rows("SELECT DISTINCT state FROM receiver.dispatch") == [("succeeded",)]

@@ -1,0 +1,180 @@
+"""The reference pages are complete: each setting, reason, option, column, metric and public name stands in its page."""
+
+import ast
+import importlib
+import inspect
+import pkgutil
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, get_args
+
+import pytest
+import typer
+from prometheus_client import CollectorRegistry
+
+import receiver
+from receiver.app.service import IngressMetrics
+from receiver.cli.exits import MEANINGS
+from receiver.cli.main import app
+from receiver.dispatch import verdict
+from receiver.embedded.errors import Reason
+from receiver.errors import ReceiverError
+from receiver.events import Event
+from receiver.ingress.problems import PROBLEMS, status_of
+from receiver.observability.metrics import DispatchMetrics
+from receiver.settings import Settings, SourceSettings
+from receiver.sources import PROVIDERS
+from receiver.storage.tables import metadata
+
+ROOT = Path(__file__).resolve().parents[2]
+REFERENCE = ROOT / "docs" / "reference"
+SOURCES = ROOT / "receiver" / "sources"
+REASON = re.compile(
+    r"(body|json|id|type|form|charset|text|resource|signature|timestamp|header|key|serial|nonce)_[a-z_]+"
+)
+
+
+def page(name: str) -> str:
+    return (REFERENCE / name).read_text()
+
+
+def sections(text: str) -> dict[str, str]:
+    """The text below each heading, by the heading's words."""
+    parts = re.split(r"^#+ (.+)$", text, flags=re.MULTILINE)
+    return {title.replace("`", ""): body for title, body in zip(parts[1::2], parts[2::2], strict=True)}
+
+
+@pytest.mark.parametrize("name", Settings.model_fields)
+def test_settings_stand_there_with_default_and_unit(name: str) -> None:
+    field = Settings.model_fields[name]
+    shown = "none" if field.default is None or field.default_factory else f"`{field.default}`"
+    assert f"| `{name}` | {shown} | {field.description} |" in page("settings.md")
+
+
+@pytest.mark.parametrize("name", SourceSettings.model_fields)
+def test_settings_of_all_sources_stand_there(name: str) -> None:
+    assert f"| `{name}` | {SourceSettings.model_fields[name].description} |" in page("settings.md")
+
+
+@pytest.mark.parametrize(
+    ("provider", "name"), [(provider, name) for provider in PROVIDERS for name in PROVIDERS[provider].settings]
+)
+def test_settings_of_providers_stand_there(provider: str, name: str) -> None:
+    assert f"| `{name}` | {PROVIDERS[provider].settings[name].help} |" in sections(page("settings.md"))[provider]
+
+
+def reasons_of_verification() -> set[str]:
+    """Every reason that is written in a verifier."""
+    constants = (
+        node.value
+        for path in SOURCES.glob("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+    )
+    return {value for value in constants if REASON.fullmatch(value)}
+
+
+def reasons_of_errors() -> set[str]:
+    for module in pkgutil.walk_packages(receiver.__path__, "receiver."):
+        if not module.name.endswith("__main__") and ".embedded.become" not in module.name:
+            importlib.import_module(module.name)
+
+    def below(kind: type[ReceiverError]) -> Iterator[type[ReceiverError]]:
+        for child in kind.__subclasses__():
+            yield child
+            yield from below(child)
+
+    return {kind.reason for kind in below(ReceiverError)} - {ReceiverError.reason}
+
+
+REASONS = sorted(
+    reasons_of_verification()
+    | reasons_of_errors()
+    | set(PROBLEMS)
+    | set(get_args(Reason))
+    | {verdict.RAISED, verdict.EXHAUSTED, verdict.EVENT_GONE, verdict.STOPPED, "retry_asked", "lease_expired"}
+    | {"id_conflict"}
+)
+
+
+def test_verifiers_have_reasons() -> None:
+    assert {"signature_mismatch", "timestamp_expired", "json_invalid", "resource_undecryptable"} <= set(REASONS)
+
+
+@pytest.mark.parametrize("reason", REASONS)
+def test_reasons_stand_there(reason: str) -> None:
+    assert re.search(rf"^\| `{reason}` \|", page("errors.md"), re.MULTILINE)
+
+
+@pytest.mark.parametrize("reason", PROBLEMS)
+def test_statuses_stand_there(reason: str) -> None:
+    status, title = PROBLEMS[reason]
+    assert f"| `{reason}` | {status} | {title} |" in page("errors.md")
+
+
+def test_failed_verifications_are_401() -> None:
+    rows = re.findall(r"^\| `(\w+)` \|", sections(page("errors.md"))["Failed verification: 401"], re.MULTILINE)
+    assert len(rows) > 10
+    assert {status_of(reason) for reason in rows} == {401}
+
+
+def commands(command: Any, path: tuple[str, ...]) -> Iterator[tuple[str, Any]]:
+    if hasattr(command, "commands"):
+        for name, child in command.commands.items():
+            yield from commands(child, (*path, name))
+    else:
+        yield " ".join(path), command
+
+
+COMMANDS = dict(commands(typer.main.get_command(app), ("receiver",)))
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_commands_stand_there_with_every_option(name: str) -> None:
+    section = sections(page("cli.md"))[name]
+    for parameter in COMMANDS[name].params:
+        if parameter.param_type_name == "option" and not parameter.hidden:
+            assert all(f"| `{word}" in section for word in parameter.opts), parameter.opts
+
+
+@pytest.mark.parametrize("code", MEANINGS)
+def test_exit_codes_stand_there(code: int) -> None:
+    assert f"| {int(code)} | {dict(MEANINGS)[code]} |" in page("cli.md")
+
+
+def test_metrics_stand_there() -> None:
+    registry = CollectorRegistry()
+    ingress, dispatch = IngressMetrics(registry), DispatchMetrics(registry)
+    ingress.taken("a", "accepted")
+    ingress.rejected("a", "b")
+    ingress.failed("a", "b")
+    dispatch.ran("a", "b", 0)
+    text = page("metrics.md")
+    for family in registry.collect():
+        name = f"{family.name}_total" if family.type == "counter" else family.name
+        labels = {label for sample in family.samples for label in sample.labels} - {"le"}
+        row = re.search(rf"^\| `{name}` \|.*$", text, re.MULTILINE)
+        assert row, name
+        assert all(f"`{label}`" in row[0] for label in labels), (name, labels)
+
+
+@pytest.mark.parametrize("table", metadata.sorted_tables, ids=lambda table: table.name)
+def test_columns_stand_there(table: object) -> None:
+    name, columns = getattr(table, "name", ""), getattr(table, "columns", ())
+    section = sections(page("tables.md"))[name]
+    rows = set(re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE))
+    assert rows == {column.name for column in columns}
+
+
+@pytest.mark.parametrize("name", receiver.__all__)
+def test_public_names_stand_there(name: str) -> None:
+    section = sections(page("python.md"))[name]
+    thing = getattr(receiver, name)
+    parameters = [
+        each for each in inspect.signature(thing.__init__).parameters if each not in {"self", "args", "kwargs"}
+    ]
+    assert all(f"`{each}" in section for each in parameters)
+    for member, value in vars(thing).items():
+        if not member.startswith("_") and (inspect.isfunction(value) or member in Event.__annotations__):
+            assert f"`{member}" in section, member
