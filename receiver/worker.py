@@ -7,25 +7,19 @@ import secrets
 import socket
 from contextlib import AsyncExitStack
 from types import TracebackType
-from typing import Final, Self
+from typing import Self
 
 import structlog
-from sqlalchemy.ext.asyncio import AsyncEngine
 
 from receiver.dispatch import Dispatcher, Limits, Observer
 from receiver.dispatch.content import Readers
 from receiver.handlers import Registry
 from receiver.marks import Nudges, connect
 from receiver.settings import Settings
-from receiver.storage import leases
-from receiver.storage.engine import make_engine
-from receiver.storage.leases import LeaseConnection
-from receiver.storage.runs import RunConnection
+from receiver.storage.leases import LeaseConnection, lease_engine
+from receiver.storage.runs import RunConnection, run_engine
 
 log = structlog.get_logger(__name__)
-
-_IDLE_PART: Final = 0.75
-"""Of a lease: a frozen worker's transaction must end, and free its dispatch, before the lease does."""
 
 
 class Worker:
@@ -88,10 +82,10 @@ class Worker:
 
     def _dispatcher(self, stack: AsyncExitStack, heard: asyncio.Event) -> Dispatcher:
         settings = self._settings
-        leasing = self._engine(stack, 1, leases.CONNECTION_SETTINGS)
-        running = self._engine(stack, settings.concurrency + 1, self._run_settings())
-        # What handlers write is the merchant's: it has no place in the error texts of attempts.
-        running.sync_engine.hide_parameters = True
+        leasing = lease_engine(self._database_url)
+        stack.push_async_callback(leasing.dispose)
+        running = run_engine(self._database_url, size=settings.concurrency + 1, lease_seconds=settings.lease_seconds)
+        stack.push_async_callback(running.dispose)
         return Dispatcher(
             registry=self._registry,
             readers=self._readers,
@@ -109,18 +103,6 @@ class Worker:
             observer=self._metrics,
             draw=secrets.SystemRandom().random,
         )
-
-    def _engine(self, stack: AsyncExitStack, size: int, settings: dict[str, str]) -> AsyncEngine:
-        engine = make_engine(self._database_url, name="receiver-worker", size=size, settings=settings)
-        stack.push_async_callback(engine.dispose)
-        return engine
-
-    def _run_settings(self) -> dict[str, str]:
-        idle = int(self._settings.lease_seconds * _IDLE_PART * 1000)
-        return {
-            "default_transaction_isolation": "read committed",
-            "idle_in_transaction_session_timeout": f"{idle}ms",
-        }
 
 
 def own_name() -> str:

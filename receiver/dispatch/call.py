@@ -61,8 +61,6 @@ class Caller:
 async def _call(function: AsyncFunction, event: Event, connection: RunConnection) -> None:
     session = connection.lend()
     await function(event, session)
-    while (savepoint := session.get_nested_transaction()) is not None:
-        await savepoint.commit()
     await session.flush()
 
 
@@ -73,6 +71,4 @@ def _call_sync(function: SyncFunction, event: Event, connection: RunConnection) 
         if inspect.iscoroutine(result):
             result.close()
         raise HandlerError(f"handler {event.handler!r}: returned a coroutine; it or what wraps it must be `async def`")
-    while (savepoint := session.get_nested_transaction()) is not None:
-        savepoint.commit()
     session.flush()

@@ -6,9 +6,9 @@ import structlog
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from receiver.errors import StoreUnavailable
+from receiver.inbox.borrowed import borrowed
 from receiver.inbox.faults import UNREACHABLE
 from receiver.storage import quarantine
-from receiver.storage.engine import raw_connection
 from receiver.storage.quarantine import Odd
 
 log = structlog.get_logger(__name__)
@@ -23,8 +23,8 @@ class Aside:
     async def keep(self, odd: Odd, seconds: float) -> None:
         """Store and commit. Raises StoreUnavailable."""
         try:
-            async with asyncio.timeout(seconds), self._engine.connect() as connection:
-                await quarantine.keep(await raw_connection(connection), odd, seconds)
+            async with asyncio.timeout(seconds), borrowed(self._engine) as connection:
+                await quarantine.keep(connection, odd, seconds)
         except UNREACHABLE as error:
             log.warning("quarantine_failed", error=type(error).__name__)
             raise StoreUnavailable("Postgres did not keep it") from error

@@ -9,9 +9,9 @@ from typing import Final
 import structlog
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from receiver.inbox.borrowed import borrowed
 from receiver.inbox.faults import UNREACHABLE
 from receiver.storage.arrivals import count_duplicates
-from receiver.storage.engine import raw_connection
 
 log = structlog.get_logger(__name__)
 
@@ -61,8 +61,8 @@ class Tally:
         keys = sorted(self._counts)[:_ROWS_AT_ONCE]
         part = [(key, self._counts.pop(key)) for key in keys]
         try:
-            async with self._engine.connect() as connection:
-                await count_duplicates(await raw_connection(connection), part, _TIMEOUT)
+            async with borrowed(self._engine) as connection:
+                await count_duplicates(connection, part, _TIMEOUT)
         except UNREACHABLE as error:
             # Added back for the next second. If this statement did commit, they count twice: it is only a figure.
             for key, count in part:

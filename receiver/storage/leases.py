@@ -15,20 +15,12 @@ import msgspec
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from receiver.errors import StoreUnavailable
+from receiver.storage.engine import make_engine
 from receiver.storage.own import CUT, OwnConnection
 
 _ANSWER_SECONDS: Final = 10.0
 _SUSPECT_AFTER: Final = 2
 """Attempts after which a dispatch whose lease is lost once more is a suspect."""
-
-CONNECTION_SETTINGS: Final = {
-    "default_transaction_isolation": "read committed",
-    # The queue's statistics lag behind the queue: a plan made while it was empty must not scan it when it is full.
-    "enable_seqscan": "off",
-    "enable_hashjoin": "off",
-    "enable_mergejoin": "off",
-}
-"""PostgreSQL settings of that connection."""
 
 # By due_at alone: rows that are due at the same instant lie in the order of their arrival, and a tie-break would
 # have to sort a whole replay before the first row of it could be taken.
@@ -82,6 +74,18 @@ WHERE d.event_id = t.event_id AND d.handler = t.handler AND d.epoch = t.epoch AN
 """
 
 
+def lease_engine(url: str) -> AsyncEngine:
+    """The engine of a `LeaseConnection`."""
+    settings = {
+        "default_transaction_isolation": "read committed",
+        # The queue's statistics lag behind the queue: a plan made while it was empty must not scan it when it is full.
+        "enable_seqscan": "off",
+        "enable_hashjoin": "off",
+        "enable_mergejoin": "off",
+    }
+    return make_engine(url, name="receiver-leases", size=1, settings=settings)
+
+
 class StoredEvent(msgspec.Struct, frozen=True, kw_only=True):
     """An event's row, as far as handlers are told of it."""
 
@@ -118,7 +122,7 @@ class LeaseConnection:
     """The statements on a connection of their own, which is opened when first needed and again after each loss.
 
     Args:
-        engine: autocommit, with `CONNECTION_SETTINGS`.
+        engine: see `lease_engine`.
         worker: who leases.
         handlers: names of the handlers that this worker knows; dispatches of others are left untouched.
         seconds: how long a lease lasts.

@@ -15,19 +15,41 @@ from sqlalchemy.orm import Session
 
 from receiver.errors import LeaseLost, StoreUnavailable, TransactionAborted, TransactionEnded
 from receiver.storage import outcomes
+from receiver.storage.engine import make_engine
 from receiver.storage.leases import Lease
 from receiver.storage.outcomes import Failure
 from receiver.storage.own import UNREACHABLE, OwnConnection
 from receiver.storage.sessions import lend, lend_sync, take_back
 
 _ANSWER_SECONDS: Final = 10.0
+_COMMIT_SECONDS: Final = 60.0
+_IDLE_PART: Final = 0.75
+"""Of a lease: a frozen worker's transaction must end, and free its dispatch, before the lease does."""
+
+
+def run_engine(url: str, *, size: int, lease_seconds: float) -> AsyncEngine:
+    """The engine of the connections on which handlers run.
+
+    Args:
+        url: `postgresql://…`; no transaction pooler in between, for statements are prepared in the session.
+        size: most connections.
+        lease_seconds: how long a lease lasts.
+    """
+    settings = {
+        "default_transaction_isolation": "read committed",
+        "idle_in_transaction_session_timeout": f"{int(lease_seconds * _IDLE_PART * 1000)}ms",
+    }
+    engine = make_engine(url, name="receiver-worker", size=size, settings=settings)
+    # What handlers write is the merchant's: it has no place in the error texts of attempts.
+    engine.sync_engine.hide_parameters = True
+    return engine
 
 
 class RunConnection:
     """A connection for handlers' transactions; to be opened before each run.
 
     Args:
-        engine: autocommit, with an `idle_in_transaction_session_timeout` below the lease.
+        engine: see `run_engine`.
     """
 
     def __init__(self, engine: AsyncEngine) -> None:
@@ -101,14 +123,14 @@ class RunConnection:
                 raise StoreUnavailable("the connection was cut")
             if not untouched:
                 raise TransactionAborted("the session's transaction was rolled back, and the handler went on")
-            if not own.raw.is_in_transaction():
-                raise TransactionEnded("the handler ended its transaction; use begin_nested(), or raise an exception")
             try:
-                await own.say(outcomes.succeed(lease))
+                await own.say(outcomes.succeed(lease), _COMMIT_SECONDS)
             except asyncpg.InFailedSQLTransactionError as error:
                 raise TransactionAborted("a statement failed, and the handler went on") from error
             except asyncpg.DivisionByZeroError as error:
-                raise TransactionEnded("the handler ended its transaction and began another") from error
+                raise TransactionEnded(
+                    "the handler ended the transaction by SQL of its own; use begin_nested(), or raise an exception"
+                ) from error
 
     async def fail(self, lease: Lease, failure: Failure, elapsed: float) -> bool:
         """Roll back whatever the handler wrote, then record the failure in a transaction of its own.

@@ -5,9 +5,11 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+
+from receiver.cli.demo.home import write_settings
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,14 @@ class Ended:
 
 Cli = Callable[..., Ended]
 Start = Callable[..., "Running"]
+Sources = Mapping[str, Mapping[str, object]]
+
+
+def write_sources(folder: Path, sources: Sources) -> None:
+    """A settings file with nothing but sources."""
+    write_settings(folder, sources, 0)
+    lines = (folder / "receiver.toml").read_text().splitlines()
+    (folder / "receiver.toml").write_text("\n".join(lines[2:]) + "\n")  # the first two name servers and port
 
 
 def clean_environment() -> dict[str, str]:

@@ -78,7 +78,7 @@ WRONG = {
     "send stripe paid --data receiver.toml": "usage: Invalid value for --data: receiver.toml is not JSON",
     "send stripe paid --duplicates 1": "usage: Invalid value for '--duplicates'",
     "send stripe paid --to here": "usage: Invalid value for --to: 'here' is no URL",
-    "send stripe paid --to http://[": "usage: Invalid value for --to: 'http://[' is no URL",
+    "send stripe paid --to http://h:x": "usage: Invalid value for --to: 'http://h:x' is no URL",
     "send stripe lost": "payload: stripe has no sample 'lost'; it has paid (payment_intent.succeeded)",
     "send stripe paid --set x": "payload: --set x: is not of the form PATH=VALUE",
     "send stripe paid --set data.nope.x=1": "payload: --set data.nope.x: there is no 'nope'; there is object",

@@ -1,4 +1,4 @@
-"""`receiver verify`: the right verdict for callbacks that we sign ourselves, in every form that they are captured in."""
+"""`receiver verify`: the right verdict for callbacks that we sign ourselves, in every form of a capture."""
 
 import ast
 import base64
@@ -10,21 +10,18 @@ from pathlib import Path
 import pytest
 
 from receiver.cli.exits import Exit
-from receiver.events import Callback
-from receiver.operate.captured import read_captured
-from receiver.operate.errors import RequestUnreadable
 from receiver.operate.hints import HINTS
 from receiver.settings import made
 from receiver.sources import MADE_UP, PROVIDERS, Signed, Source, build_sources
-from tests.cli.kit import Cli
+from tests.cli.kit import Cli, Sources
 
 NAMES = tuple(PROVIDERS)
 TIMED = ("stripe", "standardwebhooks", "wechatpay")
 AT = 1_760_000_000
 
 
-@pytest.fixture
-def sources(made_up_sources: dict[str, dict[str, object]]) -> dict[str, Source]:
+@pytest.fixture(scope="module")
+def sources(made_up_sources: Sources) -> dict[str, Source]:
     return build_sources(made(sources=made_up_sources), Path())
 
 
@@ -119,7 +116,13 @@ CHANGES: Mapping[str, tuple[tuple[str, ...], Callable[[Signed], Signed], str | N
     ids=[f"{name}, {change}" for change, (names, _, _) in CHANGES.items() for name in names],
 )
 def test_what_was_changed_on_the_way_is_found_out(
-    cli: Cli, with_sources: Path, sources: dict[str, Source], name: str, change: Callable[[Signed], Signed], found: str
+    *,
+    cli: Cli,
+    with_sources: Path,
+    sources: dict[str, Source],
+    name: str,
+    change: Callable[[Signed], Signed],
+    found: str,
 ) -> None:
     (with_sources / "captured").write_bytes(as_json(change(signed(sources[name]))))
     said = cli("verify", name, "--request", "captured", "--at", AT, "--json")
@@ -134,7 +137,7 @@ def test_what_was_changed_on_the_way_is_found_out(
 @pytest.mark.parametrize("name", TIMED)
 @pytest.mark.parametrize(("late", "reason"), [(7200, "timestamp_expired"), (-7200, "timestamp_future")])
 def test_a_clock_that_is_off_is_shown_with_both_times(
-    cli: Cli, with_sources: Path, sources: dict[str, Source], name: str, late: int, reason: str
+    *, cli: Cli, with_sources: Path, sources: dict[str, Source], name: str, late: int, reason: str
 ) -> None:
     (with_sources / "captured").write_bytes(as_vector(signed(sources[name])))
     assert cli("verify", name, "--request", "captured").code == 0  # at the file's own clock
@@ -165,9 +168,9 @@ def test_another_account_that_matches_is_named(cli: Cli, folder: Path) -> None:
     accounts = with_second_account(folder)
     (folder / "captured").write_bytes(as_json(signed(accounts["club"])))
     verdict = cli("verify", "stripe", "--request", "captured", "--at", AT, "--source", "shop", "--json").fields()
-    assert (verdict["reason"], str(verdict["found"])[:37]) == (
+    assert (verdict["reason"], str(verdict["found"]).partition(":")[0]) == (
         "signature_mismatch",
-        "a key of the source club matches: it w",
+        "a key of the source club matches",
     )
     assert cli("verify", "stripe", "--request", "captured", "--at", AT, "--source", "club").code == 0
 
@@ -218,10 +221,11 @@ def test_a_provider_without_a_source_says_what_it_needs(cli: Cli, folder: Path) 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_keys_of_the_command_line_need_no_settings(
+    *,
     cli: Cli,
     folder: Path,
     monkeypatch: pytest.MonkeyPatch,
-    made_up_sources: dict[str, dict[str, object]],
+    made_up_sources: Sources,
     sources: dict[str, Source],
     name: str,
 ) -> None:
@@ -252,7 +256,7 @@ def test_several_keys_tell_which_one_matched(cli: Cli, folder: Path, sources: di
 
 
 def test_nothing_secret_is_printed(
-    cli: Cli, with_sources: Path, sources: dict[str, Source], made_up_sources: dict[str, dict[str, object]]
+    cli: Cli, with_sources: Path, sources: dict[str, Source], made_up_sources: Sources
 ) -> None:
     for name in NAMES:
         secrets = [line for value in made_up_sources[name].values() for line in _lines(value)]
@@ -300,45 +304,6 @@ def test_a_body_of_another_length_than_stated_is_noted(
     assert said.err.startswith("note: Content-Length says")
 
 
-UNREADABLE = {
-    "empty": b"",
-    "no request line": b"hello\n\nworld",
-    "no header": b"POST / HTTP/1.1\nnot a header\n\n{}",
-    "broken JSON": b'{"method": ',
-    "JSON of another kind": b'{"hello": 1}',
-    "headers of another kind": b'{"headers": [1, 2]}',
-    "no base64": b'{"headers": [], "body_b64": "%%%"}',
-    "chunks cut short": b"POST / HTTP/1.1\nTransfer-Encoding: chunked\n\nff\nabc",
-}
-
-
-@pytest.mark.parametrize("content", UNREADABLE.values(), ids=UNREADABLE)
-def test_a_file_that_holds_no_callback_is_one_clear_line(cli: Cli, with_sources: Path, content: bytes) -> None:
-    (with_sources / "captured").write_bytes(content)
-    said = cli("verify", "stripe", "--request", "captured")
-    assert (said.code, said.out) == (Exit.USAGE, "")
-    assert said.err.startswith("receiver: request_unreadable: ")
-    assert said.err.count("\n") == 1
-
-
-@pytest.mark.parametrize(
-    ("content", "expected"),
-    [
-        (b"GET /x?a=1&b=2 HTTP/1.1\r\nHost: h\r\n\r\n", Callback(method="GET", headers=[(b"host", b"h")], body=b"", query=b"a=1&b=2")),
-        (b"POST /x\nA:  b \nA: c\n\nd", Callback(method="POST", headers=[(b"a", b"b"), (b"a", b"c")], body=b"d")),
-        (b'{"headers": {"A": "b"}, "body": "d", "url": "/x?q=1"}', Callback(method="POST", headers=[(b"a", b"b")], body=b"d", query=b"q=1")),
-        (b'{"method": "get", "headers": [], "query": "z=2"}', Callback(method="GET", headers=[], body=b"", query=b"z=2")),
-    ],
-)  # fmt: skip
-def test_every_part_of_a_captured_callback_is_kept(content: bytes, expected: Callback) -> None:
-    assert read_captured(content).callback == expected
-
-
-def test_a_form_that_is_neither_says_what_the_forms_are() -> None:
-    with pytest.raises(RequestUnreadable, match="an empty line, the body"):
-        read_captured(b"\x00\x01")
-
-
 def test_every_reason_of_every_provider_has_a_hint() -> None:
     import receiver.sources as package  # noqa: PLC0415  its folder is what is looked through
 
@@ -346,8 +311,7 @@ def test_every_reason_of_every_provider_has_a_hint() -> None:
     for file in Path(str(package.__file__)).parent.glob("*.py"):
         for node in ast.walk(ast.parse(file.read_text())):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "VerificationError":
-                raised |= {
-                    part.value for part in ast.walk(node.args[0]) if isinstance(part, ast.Constant) and part.value
-                }
+                literals = (part.value for part in ast.walk(node.args[0]) if isinstance(part, ast.Constant))
+                raised |= {literal for literal in literals if isinstance(literal, str)}
     assert raised > {"signature_mismatch", "timestamp_expired", "timestamp_future"}
-    assert {str(reason) for reason in raised} - set(HINTS) == set()
+    assert raised - set(HINTS) == set()

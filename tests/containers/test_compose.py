@@ -32,7 +32,7 @@ def test_an_unsigned_callback_is_refused(project: Project) -> None:
     answer = httpx.post(
         f"{project.url}/callbacks/stripe", json={"id": "evt_forged", "type": "payment_intent.succeeded"}
     )
-    assert answer.status_code == 400
+    assert answer.status_code == 401
     assert project.query("SELECT count(*) FROM receiver.event") == before
 
 

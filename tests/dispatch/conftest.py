@@ -16,9 +16,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from receiver.handlers import Registry
 from receiver.settings import Settings
-from receiver.storage import leases
 from receiver.storage.engine import Connection, make_engine
-from receiver.storage.leases import LeaseConnection
+from receiver.storage.leases import LeaseConnection, lease_engine
 from receiver.worker import Worker
 
 PROGRAM = Path(__file__).with_name("program.py")
@@ -136,7 +135,7 @@ class Shop:
     @asynccontextmanager
     async def leasing(self, *handlers: str, worker: str = "w1", seconds: float = 60) -> AsyncIterator[LeaseConnection]:
         """What a worker leases with."""
-        engine = make_engine(self.database_url, name="test", size=1, settings=leases.CONNECTION_SETTINGS)
+        engine = lease_engine(self.database_url)
         connection = LeaseConnection(engine, worker=worker, handlers=handlers or ("pay",), seconds=seconds)
         try:
             yield connection

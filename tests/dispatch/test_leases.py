@@ -71,12 +71,10 @@ async def test_lost_lease_is_taken_over_and_leaves_its_record(shop: Shop) -> Non
 
 async def test_dispatch_that_is_being_run_is_never_taken_over(shop: Shop) -> None:
     await shop.deliver()
-    async with shop.leasing() as first, shop.leasing(worker="w2") as second, running(shop) as run:
-        (lease,) = await first.lease(10)
+    async with shop.leasing(seconds=0) as first, shop.leasing(worker="w2") as second, running(shop) as run:
+        (lease,) = await first.lease(10)  # it runs out at once
         await run.begin(lease)
-        await shop.execute("SELECT 1")
-        async with shop.leasing(seconds=0) as impatient:
-            await impatient.renew([lease])  # neither waits for the lock nor shortens the lease
+        await first.renew([lease])  # waits for nobody
         await write(run, lease)
         assert await second.lease(10) == []
         await run.succeed(lease)
@@ -106,6 +104,7 @@ async def test_fence_keeps_out_who_does_not_own_it_any_more(shop: Shop, how: str
         assert not await run.fail(lease, RETRY, 0.1)
         assert not await run.bury(lease, "attempts_exhausted")
         await leasing.renew([lease])
+        await leasing.give_back([lease])
         assert await shop.rows("SELECT * FROM receiver.dispatch") == before
 
 

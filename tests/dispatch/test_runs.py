@@ -290,6 +290,29 @@ async def test_timeout_ends_the_run(shop: Shop, function: Function) -> None:
     assert await shop.attempts() == [(1, "retry", "timeout"), (2, "dead", "attempts_exhausted")]
 
 
+async def test_plain_function_that_comes_back_after_its_timeout_does_no_harm(shop: Shop) -> None:
+    back = threading.Event()
+
+    def comes_back(event: Event, tx: Session) -> None:
+        if event.attempt == 1:
+            RELEASE.wait(30)
+            try:
+                write_sync(event, tx)
+            finally:
+                back.set()
+        write_sync(event, tx)
+        RELEASE.set()
+        back.wait(10)
+        write_sync(event, tx)
+
+    RELEASE.clear()
+    await shop.deliver()
+    async with shop.working(one(comes_back, timeout=1), concurrency=1):
+        await shop.until_done()
+    assert await shop.attempts() == [(1, "retry", "timeout"), (2, "succeeded", None)]
+    assert await shop.effects() == 2
+
+
 async def asks_again(_event: Event, _tx: AsyncSession) -> None:
     raise Retry(after=3600, reason="order_not_there_yet")
 

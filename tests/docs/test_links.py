@@ -47,3 +47,13 @@ def test_changelog_has_the_version() -> None:
     version = re.search(r'^version = "(.+)"$', (ROOT / "pyproject.toml").read_text(), re.MULTILINE)
     assert version
     assert re.search(rf"^## \[{re.escape(version[1])}\]", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+
+
+CITED = sorted(
+    {match for page in PAGES if page.exists() for match in re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", page.read_text())}
+)
+
+
+@pytest.mark.parametrize(("path", "name"), CITED, ids=str)
+def test_cited_tests_exist(path: str, name: str) -> None:
+    assert re.search(rf"^(async )?def {name}\(", (ROOT / path).read_text(), re.MULTILINE)

@@ -14,15 +14,14 @@ import typer
 from prometheus_client import CollectorRegistry
 
 import receiver
-from receiver.app.service import IngressMetrics
-from receiver.cli.exits import MEANINGS
+from receiver.cli.exits import MEANINGS, Exit
 from receiver.cli.main import app
 from receiver.dispatch import verdict
 from receiver.embedded.errors import Reason
 from receiver.errors import ReceiverError
 from receiver.events import Event
 from receiver.ingress.problems import PROBLEMS, status_of
-from receiver.observability.metrics import DispatchMetrics
+from receiver.observability.metrics import DispatchMetrics, IngressMetrics
 from receiver.settings import Settings, SourceSettings
 from receiver.sources import PROVIDERS
 from receiver.storage.tables import metadata
@@ -139,8 +138,8 @@ def test_commands_stand_there_with_every_option(name: str) -> None:
 
 
 @pytest.mark.parametrize("code", MEANINGS)
-def test_exit_codes_stand_there(code: int) -> None:
-    assert f"| {int(code)} | {dict(MEANINGS)[code]} |" in page("cli.md")
+def test_exit_codes_stand_there(code: Exit) -> None:
+    assert f"| {int(code)} | {MEANINGS[code]} |" in page("cli.md")
 
 
 def test_metrics_stand_there() -> None:

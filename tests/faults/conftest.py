@@ -68,6 +68,7 @@ def ledger(victims: EmbeddedServers, request: pytest.FixtureRequest) -> Iterator
     execute(victims.database_url, f"CREATE DATABASE {name} TEMPLATE fault_template")
     with redis.Redis.from_url(victims.redis_url) as client:
         client.flushall()
+        client.config_resetstat()
         client.config_set("maxmemory", "0")
         client.config_set("maxmemory-policy", "noeviction")
     yield Ledger(with_database(victims.database_url, name), victims.redis_url)

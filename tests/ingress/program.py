@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from receiver.embedded.ports import free_port
 from receiver.embedded.processes import wait_for
 
 SECONDS = 40.0
@@ -47,7 +48,7 @@ class Program:
 
     def start(self, command: str, *, failpoint: str = "", processes: int = 1) -> subprocess.Popen[bytes]:
         """Start `serve`, `work` or `up` and wait until it is ready; its public port is the last of `ports`."""
-        options = ["--processes", str(processes)] if processes > 1 else []
+        options = ["--processes", str(processes), "--port", str(free_port(0))] if processes > 1 else []
         environment = {name: value for name, value in os.environ.items() if not name.startswith("RECEIVER_")}
         with self.log.open("ab") as log:
             process = subprocess.Popen(
