@@ -1,6 +1,6 @@
 """The HTTP composition root: everything is built here, and nothing below builds itself.
 
-Reading order: `receiver` (the object a merchant holds), `service` (the parts of the hot path, put together),
+Reading order: `receiver` (the object a merchant holds), `service` (the parts of the hot path, put together), `upkeep`,
 `listeners` (sockets and uvicorn), `public` and `operator` (what FastAPI serves), `programs` (serve, work, up),
 `supervise` (several server processes), `target` (`payments:receiver`).
 """

@@ -1,17 +1,16 @@
 """Puts the hot path together: sources, inbox, marks and the application in front of FastAPI."""
 
 import asyncio
-import datetime as dt
 import gc
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-import structlog
 from prometheus_client import CollectorRegistry
 from sqlalchemy.ext.asyncio import AsyncEngine
 from starlette.types import ASGIApp
 
+from receiver.app.upkeep import keep_partitions
 from receiver.errors import SettingsError
 from receiver.handlers import Registry
 from receiver.inbox import Inbox
@@ -20,10 +19,7 @@ from receiver.marks import Marks, connect
 from receiver.observability.metrics import IngressMetrics
 from receiver.settings import Settings
 from receiver.sources import Source
-from receiver.storage.engine import make_engine, raw_connection
-from receiver.storage.partitions import ensure_partitions
-
-log = structlog.get_logger(__name__)
+from receiver.storage.engine import make_engine
 
 # Batches and requests make short-lived cycles of many objects: collecting at the default threshold stops the loop
 # for milliseconds again and again (p99 47 -> 11 ms when measured).
@@ -70,6 +66,7 @@ class Service:
         self._inbox: Inbox | None = None
         self._intake: Intake | None = None
         self._marks: Marks | None = None
+        self._partitions: asyncio.Task[None] | None = None
 
     async def start(self, inner: ASGIApp) -> Doors:
         """Connect; returns the doors, which pass what is no callback to `inner`.
@@ -88,7 +85,7 @@ class Service:
         self._inbox = Inbox(self._engine, self._marks, limit=settings.queue_limit)
         self._metrics.depth.set_function(lambda: self._inbox.depth if self._inbox else 0)
         await self._inbox.open()
-        await self._make_partitions()
+        self._partitions = await keep_partitions(self._engine)
         self._intake = Intake(
             inbox=self._inbox,
             sources=self._sources,
@@ -104,6 +101,8 @@ class Service:
 
     async def close(self) -> None:
         """Commit what waits, then let go of Postgres and Redis."""
+        if self._partitions is not None:
+            self._partitions.cancel()
         if self._intake is not None:
             await self._intake.drain()
         if self._inbox is not None:
@@ -112,16 +111,6 @@ class Service:
             await self._marks.close()
         if self._engine is not None:
             await self._engine.dispose()
-
-    async def _make_partitions(self) -> None:
-        """Best effort: a role that may not make tables leaves it to `receiver migrate`; the default partition holds."""
-        if self._engine is None:
-            return
-        try:
-            async with self._engine.connect() as connection:
-                await ensure_partitions(await raw_connection(connection), dt.datetime.now(dt.UTC).date())
-        except Exception as error:  # noqa: BLE001  partitions are never worth a refused start
-            log.warning("partitions_not_made", error=type(error).__name__)
 
 
 def settle_garbage() -> None:

@@ -118,8 +118,8 @@ class Batcher:
             await self._flush(batch, seconds)
         except ReceiverError as error:
             _refuse(batch, error)
-        except Exception as error:  # noqa: BLE001  a fault of ours costs this batch its answer, not the next ones theirs
-            log.error("flush_failed", error=type(error).__name__, exc_info=error)
+        except Exception as error:  # a fault of ours costs this batch its answer, not the next ones theirs
+            log.exception("flush_failed", error=type(error).__name__)
             _refuse(batch, UnknownOutcome("the flush failed"))
         except BaseException:
             _refuse(batch, UnknownOutcome("the flush was interrupted"))

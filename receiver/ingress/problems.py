@@ -12,6 +12,7 @@ RETRY_AFTER_SECONDS: Final = 5
 _UNVERIFIED: Final = (401, "The callback is not what its provider signed.")
 
 PROBLEMS: Final[Mapping[str, tuple[int, str]]] = {
+    "client_gone": (400, "The request was not complete when the connection closed."),
     "source_unknown": (404, "There is no such source."),
     "method_not_allowed": (405, "Callbacks are sent with POST."),
     "body_timeout": (408, "The body did not arrive in time."),

@@ -11,6 +11,7 @@ from receiver.marks.marks import CHANNEL
 log = structlog.get_logger(__name__)
 
 _PAUSE_SECONDS: Final = 1.0
+_STOP_SECONDS: Final = 0.1
 
 
 class Nudges:
@@ -28,7 +29,10 @@ class Nudges:
 
     async def close(self) -> None:
         """Stop listening and disconnect."""
-        self._task.cancel()
+        while not self._task.done():
+            # More than once: redis-py at times answers a cancellation with an error of its own, and listening goes on.
+            self._task.cancel()
+            await asyncio.wait([self._task], timeout=_STOP_SECONDS)
         await asyncio.gather(self._task, return_exceptions=True)
         await self._client.aclose()
 

@@ -58,7 +58,7 @@ def _from_json(content: bytes) -> Captured:
         whole = isinstance(document, dict) and isinstance(document.get("request"), dict)
         form = msgspec.convert(document["request"] if whole else document, _Form)
         body = _body(form)
-    except (ValueError, msgspec.ValidationError) as error:
+    except (ValueError, RecursionError, msgspec.ValidationError) as error:
         raise RequestUnreadable(f"the JSON is not a captured request: {error}") from None
     clock = document.get("clock") if whole else None
     pairs = form.headers.items() if isinstance(form.headers, dict) else form.headers

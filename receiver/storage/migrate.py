@@ -46,9 +46,7 @@ async def connection(url: str | None) -> AsyncIterator[AsyncConnection]:
         raise SettingsError("database_url: is not set; say RECEIVER_DATABASE_URL=postgresql://…")
     # A role named like our schema has it as its default schema, which alembic then takes for the nameless one.
     settings = {"application_name": "receiver-migrate", "search_path": "public"}
-    engine = create_async_engine(
-        async_url(url), connect_args={"timeout": CONNECT_TIMEOUT, "server_settings": settings}
-    )
+    engine = create_async_engine(async_url(url), connect_args={"timeout": CONNECT_TIMEOUT, "server_settings": settings})
     try:
         async with engine.connect() as opened:
             yield opened

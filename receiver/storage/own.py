@@ -88,7 +88,9 @@ class OwnConnection:
         try:
             return await self.raw.execute(sql, timeout=seconds)
         except (*CUT, asyncpg.PostgresError) as error:
-            if isinstance(error, TimeoutError) or not self.alive:
+            # The last word of a session that Postgres ends may be read before its end is.
+            fatal = getattr(error, "severity_en", None) in {"FATAL", "PANIC"}
+            if fatal or isinstance(error, TimeoutError) or not self.alive:
                 raise StoreUnavailable("Postgres cut the connection") from error
             raise
 

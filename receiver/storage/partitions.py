@@ -1,7 +1,10 @@
 """Monthly partitions of `receiver.event`, made ahead of need; the default partition catches what has none."""
 
 import datetime as dt
+from contextlib import suppress
 from typing import Final
+
+import asyncpg
 
 from receiver.storage.engine import Connection
 
@@ -25,16 +28,18 @@ def month(start: dt.date, ahead: int) -> dt.datetime:
 async def ensure_partitions(connection: Connection, today: dt.date) -> list[str]:
     """Make the partitions of this month and the next three where they are missing; the names of those made.
 
-    Safe while others do the same (an advisory lock) and while callbacks arrive (a short lock_timeout: what could
-    not be made now is made later; the default partition holds).
+    Safe while others do the same (an advisory lock) and while callbacks arrive (a short lock_timeout). What cannot be
+    made now is left out: the default partition holds. A month of which the default partition already has rows stays
+    there for good, since PostgreSQL does not move them.
     """
     made = []
     for ahead in range(MONTHS_AHEAD + 1):
         begin, end = month(today, ahead), month(today, ahead + 1)
         name = f"event_{begin:%Y_%m}"
         if await connection.fetchval(_MISSING, f"receiver.{name}"):
-            await _make(connection, name, first_id(begin), first_id(end))
-            made.append(name)
+            with suppress(asyncpg.CheckViolationError, asyncpg.LockNotAvailableError):
+                await _make(connection, name, first_id(begin), first_id(end))
+                made.append(name)
     return made
 
 

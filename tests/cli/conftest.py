@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from receiver.cli.main import run
-from receiver.sources import MADE_UP
+from receiver.settings import made
+from receiver.sources import MADE_UP, Source, build_sources
 from tests.cli.kit import Cli, Ended, Running, Shop, Sources, Start, clean_environment, write_sources
 from tests.conftest import Servers
 
@@ -34,6 +35,11 @@ not_a_receiver = 1
 @pytest.fixture(scope="session")
 def made_up_sources() -> Sources:
     return {name: make() for name, make in MADE_UP.items()}
+
+
+@pytest.fixture(scope="session")
+def sources(made_up_sources: Sources) -> dict[str, Source]:
+    return build_sources(made(sources=made_up_sources), Path())
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
 """What the tests of the command line share: how a command ended, a program that runs, a shop."""
 
+import base64
 import json
 import os
 import signal
@@ -10,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from receiver.cli.demo.home import write_settings
+from receiver.sources import Signed, Source
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,8 @@ class Ended:
 
 
 Cli = Callable[..., Ended]
+AT = 1_760_000_000
+"""2025-10-09 08:53:20 UTC."""
 Start = Callable[..., "Running"]
 Sources = Mapping[str, Mapping[str, object]]
 
@@ -90,3 +94,15 @@ def until(holds: Callable[[], bool], seconds: float = 30) -> None:
     while not holds():
         assert time.monotonic() < deadline, "it did not happen in time"
         time.sleep(0.05)
+
+
+def signed(source: Source, at: int = AT) -> Signed:
+    payload = source.provider.sample("paid", external_id="evt_42", entity_id="order-42", created=at)
+    return source.sign(payload, at)
+
+
+def as_json(callback: Signed) -> bytes:
+    body = base64.b64encode(callback.body).decode()
+    return json.dumps(
+        {"method": "POST", "url": None, "query": None, "headers": callback.headers, "body_b64": body}
+    ).encode()

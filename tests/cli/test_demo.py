@@ -12,6 +12,8 @@ import pytest
 from receiver.cli.demo import traffic
 from receiver.cli.demo.figures import Figures
 from receiver.cli.demo.tour import made_up_sources as fresh_sources
+from receiver.cli.exits import Exit
+from receiver.embedded import find_running
 from receiver.errors import VerificationError
 from receiver.events import Callback
 from receiver.settings import made
@@ -56,6 +58,16 @@ def test_the_demo_stays_up_and_what_it_suggests_works(
     assert (home / "receiver.toml").stat().st_mode & 0o077 == 0
     assert running.interrupt(signal.SIGINT) == 0
     assert (home / "receiver.toml").exists()
+
+
+def test_an_interrupted_demo_goes_quietly(folder: Path, started: Start) -> None:
+    home = folder / "demo"
+    running = started(folder, "demo", "--json", "--dir", home, "--port", 0, "--operator-port", 0)
+    until(lambda: "sending 200 callbacks" in running.errors.read_text())
+    assert running.interrupt(signal.SIGINT) == Exit.INTERRUPTED
+    assert "Traceback" not in running.errors.read_text()
+    assert "receiver:" not in running.errors.read_text()
+    assert find_running(home) is None
 
 
 @pytest.fixture(scope="module")

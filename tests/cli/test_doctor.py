@@ -178,7 +178,7 @@ def test_a_standby_is_found() -> None:
 def test_sources_are_listed_without_their_secrets(cli: Cli, with_sources: Path, made_up_sources: Sources) -> None:
     with (with_sources / "receiver.toml").open("a") as toml:
         toml.write('[sources.second]\nprovider = "stripe"\nsecrets = ["whsec_new", "whsec_old"]\n')
-        toml.write('[sources.open]\nprovider = "stripe"\nverification = "none"\n')
+        toml.write('[sources.open]\nprovider = "stripe"\nverification = "none"\nsecrets = ["whsec_x"]\n')
     said = cli("sources", "list", "--json")
     assert (said.code, said.err) == (0, "")
     rows = {str(row["name"]): row for row in said.rows()}

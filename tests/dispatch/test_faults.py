@@ -205,7 +205,7 @@ async def test_deadlock_is_just_a_retry(shop: Shop) -> None:
     registry.on("stripe", name="pay")(locks(1, 2))
     registry.on("stripe", name="ship")(locks(2, 1))
     await shop.deliver("pay", "ship")
-    async with shop.working(registry):
+    async with shop.working(registry, poll_seconds=60):  # a retry that is due before the next poll is not kept waiting
         await shop.until_done()
     assert await shop.rows("SELECT count FROM stock") == [(8,), (8,)]
     assert await shop.effects() == 2

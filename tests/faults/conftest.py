@@ -24,9 +24,9 @@ from tests.ingress.shop import EFFECTS, build
 Start = Callable[..., AbstractAsyncContextManager[Serving]]
 DONE = "SELECT count(*) = 0 FROM receiver.dispatch WHERE state IN ('ready', 'leased')"
 NOT_ONCE = """
-SELECT event_id, handler, d.state, (SELECT count(*) FROM effect e WHERE (e.event_id, e.handler) = (d.event_id, d.handler))
-FROM receiver.dispatch d
-WHERE (SELECT count(*) FROM effect e WHERE (e.event_id, e.handler) = (d.event_id, d.handler)) <> 1
+SELECT d.event_id, d.handler, d.state, count(e.event_id)
+FROM receiver.dispatch d LEFT JOIN effect e USING (event_id, handler)
+GROUP BY 1, 2, 3 HAVING count(e.event_id) <> 1
 """
 UNOWED = "SELECT * FROM effect e WHERE NOT EXISTS (SELECT FROM receiver.dispatch d WHERE d.event_id = e.event_id)"
 

@@ -23,8 +23,6 @@ POINTS = {"verified": False, "before_answer": True}
 """Where it dies, and whether the callback is stored by then. Faults 1 and 3."""
 
 
-
-
 async def nobody_answers(port: int, sent: Sent, process: subprocess.Popen[bytes]) -> None:
     """The connection ends without a word, since the server was killed."""
     async with Line(port) as line:
@@ -34,9 +32,7 @@ async def nobody_answers(port: int, sent: Sent, process: subprocess.Popen[bytes]
 
 
 @pytest.mark.parametrize("point", POINTS)
-async def test_dies_at(
-    program: Program, ledger: Ledger, accounts: Accounts, point: str
-) -> None:
+async def test_dies_at(program: Program, ledger: Ledger, accounts: Accounts, point: str) -> None:
     sent, stored = accounts["stripe"].sent(), POINTS[point]
     process = program.start("serve", failpoint=point)
     await nobody_answers(program.port, sent, process)

@@ -89,7 +89,9 @@ async def test_two_bodies_at_once(  # fault 27, in one batch
 ) -> None:
     stripe = accounts["stripe"]
     payload = stripe.sample()
-    bodies = [stripe.signed({**payload, "type": kind}) for kind in ("payment_intent.succeeded", "payment_intent.failed")]
+    bodies = [
+        stripe.signed({**payload, "type": kind}) for kind in ("payment_intent.succeeded", "payment_intent.failed")
+    ]
     async with start() as served:
         replies = await asyncio.gather(*(served.post(one) for one in bodies * 20))
         assert {reply.status for reply in replies} == {200}

@@ -6,6 +6,7 @@ import os
 import random
 import signal
 from collections.abc import Mapping
+from functools import partial
 
 import asyncpg
 
@@ -128,8 +129,7 @@ async def test_sessions_end_at_random(  # fault 18
                 await asyncio.sleep(draw.random() * 0.02)
 
         async def call_until_heard(one: Sent) -> None:
-            while not await accepted(served, one):
-                await asyncio.sleep(draw.random() * 0.05)
+            assert await until(lambda: accepted(served, one), 30)
             acknowledged.add(one.external_id)
 
         killing = asyncio.create_task(end_them())
@@ -187,7 +187,7 @@ async def test_postgres_is_silent(  # as fault 22: somebody else has all that it
             victims.postgres.thaw()
         assert {reason(reply) for reply in [*replies, odd]} <= {"outcome_unknown", "store_unavailable", "overloaded"}
         for one in sent:
-            assert await until(lambda one=one: accepted(served, one), 5)  # type: ignore[misc]
+            assert await until(partial(accepted, served, one), 5)
     await settle(ledger, settings, [one.external_id for one in sent])
 
 

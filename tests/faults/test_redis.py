@@ -62,7 +62,7 @@ async def test_slow(accounts: Accounts, ledger: Ledger, settings: Settings, star
     sent = [stripe.sent() for _ in range(20)]
     async with start() as served, redis.asyncio.Redis.from_url(ledger.redis_url) as client:
         assert await timed(served, sent[0]) == 200
-        await client.execute_command("CLIENT", "PAUSE", "1200", "ALL")
+        await client.client_pause(1200)
         assert set(await asyncio.gather(*(timed(served, one) for one in [*sent, *sent]))) == {200}
     await settle(ledger, settings, [one.external_id for one in sent])
 
@@ -97,7 +97,6 @@ async def test_flushed_in_a_loop(accounts: Accounts, ledger: Ledger, settings: S
     copies = sent * 4
     random.Random(12).shuffle(copies)
     async with start() as served, redis.asyncio.Redis.from_url(ledger.redis_url) as client:
-
         over = asyncio.Event()
 
         async def forget() -> None:

@@ -16,8 +16,8 @@ from tests.conftest import Servers, execute
 from tests.ingress.accounts import Account, make_accounts
 from tests.ingress.ledger import Ledger
 from tests.ingress.program import Program
-from tests.ingress.shop import EFFECTS, build
 from tests.ingress.serving import Serving, serving
+from tests.ingress.shop import EFFECTS, build
 
 Start = Callable[..., AbstractAsyncContextManager[Serving]]
 LIMIT = 64 * 1024

@@ -53,8 +53,7 @@ class Ledger:
     async def marks(self) -> dict[bytes, bytes]:
         """Every key in Redis, with its value."""
         async with redis.asyncio.Redis.from_url(self.redis_url) as client:
-            names: list[bytes] = await client.keys("*")
-            return {name: await client.get(name) for name in names}
+            return {_bytes(name): _bytes(await client.get(name)) for name in await client.keys("*")}
 
     async def redis_keys(self) -> int:
         """How many keys Redis holds, of any kind."""
@@ -68,3 +67,8 @@ class Ledger:
             return bool(await self.value(sql, *values))
 
         assert await until(said, seconds), f"never true: {sql}"
+
+
+def _bytes(said: object) -> bytes:
+    assert isinstance(said, bytes)
+    return said

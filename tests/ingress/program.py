@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import receiver
 from receiver.embedded.ports import free_port
 from receiver.embedded.processes import wait_for
 
@@ -111,6 +112,4 @@ def ended(process: subprocess.Popen[bytes], seconds: float = SECONDS) -> int | N
 
 def _path() -> str:
     """Where the receiver under test lies, for a process in another folder."""
-    import receiver
-
     return os.pathsep.join([str(Path(receiver.__file__).parents[1]), os.environ.get("PYTHONPATH", "")])

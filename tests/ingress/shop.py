@@ -1,4 +1,4 @@
-"""A merchant's handlers, which leave one row for each effect. Imported by tests, and copied beside a program's settings."""
+"""A merchant's handlers, which leave one row for each effect. Imported by tests, copied beside a program's settings."""
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession

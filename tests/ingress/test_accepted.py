@@ -93,9 +93,7 @@ async def test_the_times_of_an_event(accounts: Mapping[str, Account], ledger: Le
     assert (int.from_bytes(hour[:4], "big"), occurred, fresh) == (1_700_000_000 // 3600, 1_700_000_000, True)
 
 
-async def test_many_at_once_of_all_providers(
-    accounts: Mapping[str, Account], ledger: Ledger, start: Start
-) -> None:
+async def test_many_at_once_of_all_providers(accounts: Mapping[str, Account], ledger: Ledger, start: Start) -> None:
     """Each arrives three times, in any order, over several connections."""
     sent = [accounts[name].sent() for name in NAMES for _ in range(25)]
     async with start() as served:

@@ -48,9 +48,7 @@ AMOUNTS: Mapping[str, tuple[bytes, object]] = {
 
 
 @pytest.mark.parametrize("case", AMOUNTS)
-async def test_amounts_are_exact(
-    accounts: Mapping[str, Account], ledger: Ledger, start: Start, case: str
-) -> None:
+async def test_amounts_are_exact(accounts: Mapping[str, Account], ledger: Ledger, start: Start, case: str) -> None:
     written, amount = AMOUNTS[case]
     body = b'{"id":"evt_1","type":"payment_intent.succeeded","data":{"object":{"id":"b","amount":%b,"currency":"XXX"}}}'
     sent = accounts["stripe"].sealed(body % written)
@@ -84,7 +82,9 @@ async def test_ids_that_want_to_be_more(
     assert await ledger.stored() == {name: 1}
 
 
-async def test_one_id_at_two_sources_is_two_events(ledger: Ledger, start: Start, accounts: Mapping[str, Account]) -> None:
+async def test_one_id_at_two_sources_is_two_events(
+    ledger: Ledger, start: Start, accounts: Mapping[str, Account]
+) -> None:
     one = accounts["stripe"].sent(id="same")
     other = accounts["wechatpay"].sent(id="same")
     async with start() as served:

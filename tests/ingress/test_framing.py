@@ -132,9 +132,7 @@ async def test_a_slow_body(ledger: Ledger, start: Start, accounts: Accounts, doo
 
 
 @BOTH
-async def test_a_connection_goes_on_after_errors(
-    ledger: Ledger, start: Start, accounts: Accounts, door: str
-) -> None:
+async def test_a_connection_goes_on_after_errors(ledger: Ledger, start: Start, accounts: Accounts, door: str) -> None:
     stripe = accounts["stripe"]
     good = [stripe.sent() for _ in range(4)]
     forged = stripe.sent().with_body(b"{}")
@@ -150,9 +148,7 @@ async def test_a_connection_goes_on_after_errors(
 
 
 @BOTH
-async def test_pipelined_requests_keep_their_order(
-    ledger: Ledger, start: Start, accounts: Accounts, door: str
-) -> None:
+async def test_pipelined_requests_keep_their_order(ledger: Ledger, start: Start, accounts: Accounts, door: str) -> None:
     stripe, standard = accounts["stripe"], accounts["standardwebhooks"]
     one, two, three = stripe.sent(), standard.sent(), stripe.sent()
     live = request("/livez", method="GET")
@@ -166,9 +162,10 @@ async def test_pipelined_requests_keep_their_order(
             await line.send(stripe.sent().raw)
             await ledger.until(BLOCKED)
             await line.send(forged + live)
-            await asyncio.sleep(0.05)
-            assert not line.reader._buffer, "the later ones wait for the first"  # type: ignore[attr-defined]
-        assert [(await line.reply()).status for _ in range(3)] == [200, 401, 200]
+            reading = asyncio.create_task(line.reply())
+            await asyncio.wait([reading], timeout=0.1)
+            assert not reading.done(), "the later ones wait for the first"
+        assert [(await reading).status, *[(await line.reply()).status for _ in range(2)]] == [200, 401, 200]
     assert (await ledger.counts())["event"] == 4
 
 
@@ -178,7 +175,7 @@ async def test_pipelined_requests_keep_their_order(
     [("1.0", b"", False), ("1.1", b"close", False), ("1.1", b"keep-alive", True), ("1.1", b"", True)],
 )
 async def test_connections_that_end(
-    start: Start, accounts: Accounts, door: str, version: str, connection: bytes, kept: bool
+    start: Start, accounts: Accounts, *, door: str, version: str, connection: bytes, kept: bool
 ) -> None:
     sent = accounts["stripe"].sent()
     forged = sent.with_body(b"{}")
@@ -211,7 +208,11 @@ async def test_a_client_that_would_rather_speak_http_2(
 ) -> None:
     """Java's own client offers h2c with every request; the offer is declined by an answer in HTTP/1.1."""
     sent = accounts["stripe"].sent()
-    offer = [(b"Connection", b"Upgrade, HTTP2-Settings"), (b"Upgrade", b"h2c"), (b"HTTP2-Settings", b"AAEAAEAAAAIAAAAB")]
+    offer = [
+        (b"Connection", b"Upgrade, HTTP2-Settings"),
+        (b"Upgrade", b"h2c"),
+        (b"HTTP2-Settings", b"AAEAAEAAAAIAAAAB"),
+    ]
     raw = request(sent.path, [*sent.headers, *offer], sent.body)
     async with start(door) as served, Line(served.port) as line:
         assert [(await line.ask(raw)).status for _ in range(2)] == [200, 200]
@@ -233,9 +234,7 @@ async def test_many_segments(ledger: Ledger, start: Start, accounts: Accounts, d
 
 
 @BOTH
-async def test_escapes_and_queries_in_the_path(
-    ledger: Ledger, start: Start, accounts: Accounts, door: str
-) -> None:
+async def test_escapes_and_queries_in_the_path(ledger: Ledger, start: Start, accounts: Accounts, door: str) -> None:
     """As a proxy may write them: they are the same path."""
     sent = accounts["stripe"].sent()
     async with start(door) as served:

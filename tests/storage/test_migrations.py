@@ -122,3 +122,10 @@ def test_head_can_be_read_from_the_command_line_config() -> None:
     config = Config(ROOT / "alembic.ini")
     command.heads(config)
     assert migrate.head() == "0001"
+
+
+def test_a_month_with_rows_in_the_default_partition_stays_there(database_url: str) -> None:
+    query(database_url, EVENT.replace("gen_random_uuid()", f"'{uuid_utils.uuid7()}'"))
+    made = asyncio.run(migrate.make_partitions(database_url))
+    assert len(made) == 3
+    assert query(database_url, "SELECT count(*) FROM receiver.event_default") == ["1"]

@@ -101,6 +101,8 @@ def up(
 
     settings = load(FOLDER, **_listeners(host, port, operator_host, operator_port))
     receiver = Receiver() if target is None else load_target(target)
+    if settings.processes > 1:
+        note("processes: up is one process; `receiver serve` and `receiver work` may be several")
     folder = chosen_folder(settings, embedded)
     if folder is None:
         _run(receiver, settings, serve=True, work=True, as_json=as_json)

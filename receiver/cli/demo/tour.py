@@ -10,7 +10,7 @@ from pathlib import Path
 from receiver.app import Listening, run
 from receiver.cli.demo import shop, traffic
 from receiver.cli.demo.figures import Figures, settled
-from receiver.cli.output import progress
+from receiver.cli.output import note, progress
 from receiver.operate.database import database
 from receiver.operate.sender import send_all
 from receiver.settings import Settings, made
@@ -56,7 +56,8 @@ async def tour(settings: Settings, finished: Finished) -> bool:
     )
     course = asyncio.create_task(_course(begun, settings, finished))
     await asyncio.wait({program, course}, return_when=asyncio.FIRST_COMPLETED)
-    complete = course.done()
+    # A signal sets it too, and then the course fails in whatever it was about.
+    complete = course.done() and not stop.is_set()
     stop.set()
     course.cancel()
     await asyncio.gather(course, return_exceptions=True)
@@ -73,7 +74,9 @@ async def _course(begun: asyncio.Future[Listening], settings: Settings, finished
     async with database(settings.database_url or "") as connection:
         orders = traffic.order_names()
         await _open_shop(connection, orders)
+        note(f"sending {traffic.SENT} callbacks of four providers, with duplicates and forgeries among them")
         await _send(sources, strangers, orders, listening)
+        note("waiting until every handler has run")
         figures = await settled(connection, listening.operator_url, traffic.SENT)
         dead = await views.dead(connection, None, 1)
     await finished(Result(figures=figures, listening=listening, dead=dead[0].id if dead else None))
