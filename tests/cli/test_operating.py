@@ -142,7 +142,9 @@ def test_replaying_what_is_not_dead_fails(cli: Cli, with_shop: Shop) -> None:
 
 
 @pytest.mark.usefixtures("with_shop")
-@pytest.mark.parametrize("wanted", ["evt_of_nobody", str(uuid.uuid4()), "'; DROP TABLE receiver.event; --", "\x1b[31m"])
+@pytest.mark.parametrize(
+    "wanted", ["evt_of_nobody", "3fa75934-33cd-45f7-9003-0e159d443cb5", "'; DROP TABLE receiver.event; --", "\x1b[31m"]
+)
 @pytest.mark.parametrize("command", [["events", "show"], ["replay"]], ids=" ".join)
 def test_an_event_that_is_not_there_is_one_line(cli: Cli, command: list[str], wanted: str) -> None:
     said = cli(*command, "--", wanted)

@@ -295,9 +295,10 @@ async def test_plain_function_that_comes_back_after_its_timeout_does_no_harm(sho
 
     def comes_back(event: Event, tx: Session) -> None:
         if event.attempt == 1:
+            connection = tx.connection()
             RELEASE.wait(30)
             try:
-                write_sync(event, tx)
+                connection.execute(EFFECT, {"id": event.id, "handler": event.handler, "note": "late"})
             finally:
                 back.set()
         write_sync(event, tx)
