@@ -55,6 +55,7 @@ async def test_dies_between_insert_and_commit(  # fault 2
         async with locked(ledger.database_url):
             await line.send(sent.raw)
             await ledger.until(BLOCKED)
+            assert await ledger.redis_keys() == 0, "nothing is claimed before the commit"
             os.kill(process.pid, signal.SIGKILL)
             assert await line.ended()
         assert ended(process) == -signal.SIGKILL

@@ -12,6 +12,7 @@ from tests.faults.conftest import Start, settle
 from tests.ingress.accounts import Account
 from tests.ingress.inboxes import locked
 from tests.ingress.ledger import Ledger, until
+from tests.ingress.test_batch import BLOCKED
 
 
 async def test_marks_of_the_lost_timeline_are_ignored(
@@ -39,11 +40,13 @@ async def test_marks_of_the_lost_timeline_are_ignored(
         assert len(await ledger.marks()) == 2, "but Redis does"
 
         async def answered() -> bool:
-            return (await served.post(other)).status == 200
+            return (await served.post(other)).status == 200 and await ledger.redis_keys() == 3
 
         assert await until(answered, 10)
         async with locked(ledger.database_url):
             blocker = asyncio.create_task(served.post(stripe.sent()))
+            await ledger.until(BLOCKED)
+            assert (await served.post(other)).status == 200, "a mark of this timeline is believed"
             waiting = asyncio.create_task(served.post(lost))
             await asyncio.wait([waiting], timeout=0.5)
             assert not waiting.done(), "answered from a mark of another timeline"
