@@ -4,6 +4,7 @@ The reason is the metric label, the problem type and the log field: it never cha
 that a reason is answered with stands in `receiver/ingress/problems.py`, the only place that maps one to the other.
 """
 
+
 class ReceiverError(Exception):
     """Base of all errors raised on purpose.
 

@@ -14,6 +14,7 @@ from typing import Final
 import structlog
 
 from receiver.app.listeners import bind
+from receiver.errors import SettingsError
 from receiver.settings import Settings
 
 log = structlog.get_logger(__name__)
@@ -29,9 +30,14 @@ def supervise(command: Sequence[str], settings: Settings) -> int:
         command: arguments of `python -m receiver` for one member; `--member N` is added.
         settings: number of processes and the port, which must be free.
 
+    Raises:
+        SettingsError: the port is taken, or none is named.
+
     Returns:
         0 when all members drained, else 1.
     """
+    if settings.port == 0:
+        raise SettingsError("port: several processes share one port, so it must be named, not 0")
     # The members share the port on purpose; a stranger on it must be noticed before they do.
     bind(settings.host, settings.port, setting="port").close()
     stopping = False

@@ -1,7 +1,8 @@
 """Dedupe and store: the key, the group commit and what an arrival came to.
 
-Reading order: `key`, `arrive` (facts to rows), `batch` (the queue and its flushes), `store` (one flush against
-Postgres), `inbox` (what ingress calls).
+Reading order: `key`, `outcome`, `batch` (the queue and its flushes), `store` (one flush against Postgres), `faults`
+(what may go wrong there), `borrowed`, `aside` and `tally` (what is written beside the flushes), `inbox` (what ingress
+calls).
 """
 
 from receiver.inbox.inbox import Inbox

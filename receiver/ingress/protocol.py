@@ -8,6 +8,7 @@ that is not a plain `POST /callbacks/{known source}`, and every pipelined reques
 import asyncio
 from typing import ClassVar, Final
 
+import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from receiver.errors import BodyTimeout, BodyTooLarge, ReceiverError
@@ -40,6 +41,7 @@ class CallbackCycle:
         "reading",
         "response_complete",
         "source",
+        "unparsed",
     )
 
     def __init__(self, protocol: "CallbackProtocol", source: Source, *, keep_alive: bool) -> None:
@@ -52,6 +54,8 @@ class CallbackCycle:
         self.disconnected = False
         self.response_complete = False
         self.reading = True
+        self.unparsed: int | None = None
+        """Bytes of the body that the parser will not hand out, because the client offered another protocol."""
 
     def feed(self, part: bytes) -> None:
         """Take a piece of the body."""
@@ -60,6 +64,15 @@ class CallbackCycle:
             self.refuse(BodyTooLarge("the body is larger than the limit"))
         else:
             self._parts.append(part)
+
+    def feed_unparsed(self, part: bytes, headers: list[tuple[bytes, bytes]]) -> None:
+        """Take a piece that the parser left alone. The parser is of no more use, so the connection ends here."""
+        left = self.unparsed or 0
+        self.feed(part[:left])
+        self.unparsed = max(left - len(part), 0)
+        if not self.unparsed and not self.response_complete:
+            self.keep_alive = False
+            self.complete(headers)
 
     def complete(self, headers: list[tuple[bytes, bytes]]) -> None:
         """The last byte is here."""
@@ -110,6 +123,8 @@ class CallbackProtocol(HttpToolsProtocol):
             return
         cycle = CallbackCycle(self, source, keep_alive=self.parser.should_keep_alive())
         self.cycle = cycle  # type: ignore[assignment]  # it has what uvicorn uses of its own
+        if self.parser.should_upgrade():
+            cycle.unparsed = _content_length(self.headers)
         problem = self.intake.framing_problem(self.headers)
         if problem is not None:
             cycle.refuse(problem)
@@ -125,17 +140,35 @@ class CallbackProtocol(HttpToolsProtocol):
         """The request is whole."""
         if not isinstance(self.cycle, CallbackCycle):
             super().on_message_complete()
-        elif not self.cycle.response_complete:
+        elif not self.cycle.response_complete and self.cycle.unparsed is None:
             self.cycle.complete(self.headers)
 
     def data_received(self, data: bytes) -> None:
         """Parse. A body that did not come with its head gets a deadline."""
-        super().data_received(data)
+        cycle = self.cycle
+        if isinstance(cycle, CallbackCycle) and cycle.reading and cycle.unparsed:
+            cycle.feed_unparsed(data, self.headers)
+            return
+        self._unset_keepalive_if_required()
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade as declined:
+            self._decline(data[declined.args[0] :])
+        except httptools.HttpParserError:
+            self.send_400_response("Invalid HTTP request received.")
         cycle = self.cycle
         if isinstance(cycle, CallbackCycle) and cycle.reading and cycle.deadline is None:
             cycle.deadline = self.loop.call_later(
                 self.body_deadline, cycle.refuse, BodyTimeout("the body did not arrive in time")
             )
+
+    def _decline(self, rest: bytes) -> None:
+        """Go on in HTTP/1.1 although another protocol was offered, as RFC 9110 section 7.8 allows.
+
+        Java's HTTP client offers h2c with every request over plain HTTP, body included. The parser stops at the offer.
+        """
+        if isinstance(self.cycle, CallbackCycle) and self.cycle.unparsed is not None:
+            self.cycle.feed_unparsed(rest, self.headers)
 
     def _callback_source(self) -> Source | None:
         """The source of a plain callback, or None for all that is not one."""
@@ -153,6 +186,10 @@ class CallbackProtocol(HttpToolsProtocol):
         self.url, self.expect_100_continue = url, expects
         self.headers.extend(headers)
         super().on_headers_complete()
+
+
+def _content_length(headers: list[tuple[bytes, bytes]]) -> int:
+    return next((int(value) for name, value in headers if name == b"content-length" and value.isdigit()), 0)
 
 
 def protocol_for(intake: Intake, *, body_deadline: float) -> type[asyncio.Protocol]:

@@ -12,8 +12,9 @@ from typing import Final
 from receiver.errors import VerificationError
 from receiver.events import Callback
 
-LONGEST_HEADER: Final = 8192
-"""Bytes of a signature header: room for a hundred signatures, while 20,000 are refused before any is looked at."""
+LONGEST_HEADER: Final = 16_384
+"""Bytes of a header that is looked at: room for a hundred signatures, or for an id so long that it goes to quarantine,
+while 20,000 signatures are refused before any is compared."""
 _LONGEST_TIMESTAMP: Final = 12
 
 
