@@ -97,23 +97,28 @@ class Dispatcher:
         with suppress(TimeoutError):
             async with asyncio.timeout(self._limits.grace_seconds):
                 await self._feed.quiet()
-        for task in self._tasks:
-            task.cancel()
-        if self._tasks:
-            await asyncio.wait(self._tasks, timeout=_LAST_SECONDS)
+        await self._cancel()
+        await self._cancel()  # for a handler that would not be cancelled, or a Postgres that does not answer
         for slot in (*self._slots, self._suspects_slot):
             await slot.close()
         await self._leases.close()
 
+    async def _cancel(self) -> None:
+        pending = [task for task in self._tasks if not task.done()]
+        for task in pending:
+            task.cancel()
+        if pending:
+            await asyncio.wait(pending, timeout=_LAST_SECONDS)
+
     async def _serve(self, slot: Slot) -> None:
-        while True:
+        while not self._feed.stopping:
             lease = await self._feed.take()
             started = time.monotonic()
             await _run(slot, lease)
             self._feed.done(lease, time.monotonic() - started)
 
     async def _serve_suspects(self) -> None:
-        while True:
+        while not self._feed.stopping:
             lease = await self._feed.take_suspect()
             await _run(self._suspects_slot, lease)
             self._feed.done_suspect(lease)

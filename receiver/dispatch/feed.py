@@ -52,11 +52,12 @@ class Feed:
         self._draw = draw
         self._room_made = asyncio.Event()
         self._mean_seconds = _AHEAD_SECONDS
-        self._stopping = False
+        self.stopping = False
+        """Nothing is leased any more."""
 
     async def run(self) -> None:
         """Lease until `stop`."""
-        while not self._stopping:
+        while not self.stopping:
             room = self._room()
             if not room:
                 self._room_made.clear()
@@ -72,7 +73,7 @@ class Feed:
 
     def stop(self) -> None:
         """Lease no more."""
-        self._stopping = True
+        self.stopping = True
         self._heard.set()
         self._room_made.set()
 
@@ -122,7 +123,7 @@ class Feed:
 
     async def _lease(self, most: int) -> list[Lease]:
         tries = 0
-        while not self._stopping:
+        while not self.stopping:
             try:
                 return await self._connection.lease(most)
             except Exception as error:  # noqa: BLE001 - a fault of ours must not end the feed in silence

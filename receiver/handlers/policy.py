@@ -3,9 +3,11 @@
 import datetime as dt
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
 
-_MOST_ATTEMPTS = 1_000
+_MOST_ATTEMPTS: Final = 1_000
+_LONGEST: Final = 366 * 86_400.0
+"""Seconds; what is to wait for longer is forgotten rather than planned."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -42,7 +44,7 @@ class RetryPolicy:
         """Refuse what could not work, where it is written and not at the first failure."""
         _check("first", self.first, self.first > 0)
         _check("factor", self.factor, self.factor >= 1)
-        _check("cap", self.cap, self.cap >= self.first)
+        _check("cap", self.cap, self.first <= self.cap <= _LONGEST)
         _check("attempts", self.attempts, 1 <= self.attempts <= _MOST_ATTEMPTS)
         if self.jitter not in {"full", "none"}:
             raise ValueError(f"jitter: must be 'full' or 'none', not {self.jitter!r}")
@@ -78,15 +80,15 @@ class Retry(Exception):
         reason: why, in a few words; shown to operators.
 
     Raises:
-        ValueError: `after` is negative or not finite.
+        ValueError: `after` is negative, or longer than a year.
     """
 
     def __init__(self, after: float | dt.timedelta | None = None, reason: str = "retry_asked") -> None:
         """Keep the wish."""
         super().__init__(reason)
         seconds = after.total_seconds() if isinstance(after, dt.timedelta) else after
-        if seconds is not None and not (math.isfinite(seconds) and seconds >= 0):
-            raise ValueError(f"after: {after!r} is no length of time")
+        if seconds is not None:
+            _check("after", seconds, 0 <= seconds <= _LONGEST)
         self.after = seconds
         self.reason = reason
 

@@ -2,7 +2,6 @@
 
 import hashlib
 
-import msgspec
 import uuid_utils
 
 from receiver.events import Callback, Fact
@@ -12,14 +11,13 @@ from receiver.storage.arrivals import Arrival
 from receiver.storage.quarantine import Odd
 
 
-def kept_headers(callback: Callback, keep: frozenset[bytes]) -> str:
-    """The allow-listed headers as a JSON object. NUL, which jsonb cannot hold, is dropped."""
-    kept = {
+def kept_headers(callback: Callback, keep: frozenset[bytes]) -> dict[str, str]:
+    """The allow-listed headers. NUL, which jsonb cannot hold, is dropped."""
+    return {
         name.decode("latin-1"): value.decode("latin-1").replace("\0", "")
         for name, value in callback.headers
         if name in keep
     }
-    return msgspec.json.encode(kept).decode()
 
 
 def to_arrival(source: Source, fact: Fact, callback: Callback, handlers: tuple[str, ...]) -> Arrival:

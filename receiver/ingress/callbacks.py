@@ -48,7 +48,7 @@ class Callbacks:
 
     async def _answer(self, source: Source, scope: Scope, receive: Receive) -> Answer:
         headers: list[tuple[bytes, bytes]] = scope["headers"]
-        problem = self._intake.framing_problem(headers)
+        problem = self._intake.framing_problem(dict(headers))
         if problem is not None:
             return self._intake.refused(source, problem)
         try:

@@ -64,13 +64,13 @@ class Intake:
             for name, source in sources.items()
         }
 
-    def framing_problem(self, headers: Headers) -> ReceiverError | None:
+    def framing_problem(self, headers: Mapping[bytes, bytes]) -> ReceiverError | None:
         """What is wrong with a request before its body is read."""
-        for name, value in headers:
-            if name == b"content-length" and value.isdigit() and int(value) > self.body_limit:
-                return BodyTooLarge("the body is larger than the limit")
-            if name == b"content-encoding" and value.strip().lower() != b"identity":
-                return BodyCompressed("the body is compressed")
+        length = headers.get(b"content-length", b"")
+        if length.isdigit() and int(length) > self.body_limit:
+            return BodyTooLarge("the body is larger than the limit")
+        if headers.get(b"content-encoding", b"identity").strip().lower() != b"identity":
+            return BodyCompressed("the body is compressed")
         return None
 
     def take(self, source: Source, headers: Headers, body: bytes, query: bytes, answered: Answered) -> None:

@@ -113,19 +113,25 @@ class CallbackProtocol(HttpToolsProtocol):
         """A request begins. uvicorn's scope is made later, for those that need one."""
         self.url = b""
         self.headers = []
-        self.expect_100_continue = False
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """A header; called for each, so what uvicorn does here with `Expect` is done once for all of them."""
+        self.headers.append((name.lower(), value))
 
     def on_headers_complete(self) -> None:
         """Decide by which door the request goes."""
-        source = self._callback_source()
+        named = dict(self.headers)
+        expects = named.get(b"expect", b"").lower() == b"100-continue"
+        source = None if expects else self._callback_source()
         if source is None:
-            self._usual_way()
+            self._usual_way(expects=expects)
             return
         cycle = CallbackCycle(self, source, keep_alive=self.parser.should_keep_alive())
         self.cycle = cycle  # type: ignore[assignment]  # it has what uvicorn uses of its own
         if self.parser.should_upgrade():
-            cycle.unparsed = _content_length(self.headers)
-        problem = self.intake.framing_problem(self.headers)
+            length = named.get(b"content-length", b"")
+            cycle.unparsed = int(length) if length.isdigit() else 0
+        problem = self.intake.framing_problem(named)
         if problem is not None:
             cycle.refuse(problem)
 
@@ -172,7 +178,7 @@ class CallbackProtocol(HttpToolsProtocol):
 
     def _callback_source(self) -> Source | None:
         """The source of a plain callback, or None for all that is not one."""
-        if not self.url.startswith(_PREFIX) or self.parser.get_method() != b"POST" or self.expect_100_continue:
+        if not self.url.startswith(_PREFIX) or self.parser.get_method() != b"POST":
             return None
         previous: RequestResponseCycle | None = self.cycle
         if previous is not None and not previous.response_complete:
@@ -180,16 +186,12 @@ class CallbackProtocol(HttpToolsProtocol):
         # A query or an escape in the path does not match a source's name, and so takes the other door.
         return self.intake.sources.get(self.url[len(_PREFIX) :].decode("latin-1"))
 
-    def _usual_way(self) -> None:
-        url, headers, expects = self.url, self.headers, self.expect_100_continue
+    def _usual_way(self, *, expects: bool) -> None:
+        url, headers = self.url, self.headers
         super().on_message_begin()
         self.url, self.expect_100_continue = url, expects
         self.headers.extend(headers)
         super().on_headers_complete()
-
-
-def _content_length(headers: list[tuple[bytes, bytes]]) -> int:
-    return next((int(value) for name, value in headers if name == b"content-length" and value.isdigit()), 0)
 
 
 def protocol_for(intake: Intake, *, body_deadline: float) -> type[asyncio.Protocol]:

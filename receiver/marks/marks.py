@@ -33,8 +33,11 @@ Question = tuple[bytes, bytes, Callable[[], None], Asker]
 
 
 def mark_name(namespace: bytes, key: bytes) -> bytes:
-    """The Redis key of a mark: it dies with the Postgres timeline that it speaks of, for `namespace` names that."""
-    return b"%b%b:%b" % (_PREFIX, namespace, key.hex().encode())
+    """The Redis key of a mark: it dies with the Postgres timeline that it speaks of, for `namespace` names that.
+
+    The dedup key stands in it as it is, 20 bytes.
+    """
+    return _PREFIX + namespace + b":" + key
 
 
 def mark_value(fingerprint: bytes | None) -> bytes:

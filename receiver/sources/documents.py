@@ -44,7 +44,8 @@ def json_object(body: bytes) -> dict[str, object]:
     if type(document) is not dict:
         raise UnreadableError("json_not_object")
     # A NUL can only be written with this escape; `\\u0000`, which is text, has it too, so then look at the values.
-    if b"\\u0000" in body and _holds_nul(document):
+    # (One byte is looked for first, since that takes a tenth of the time and most bodies escape nothing.)
+    if b"\\" in body and b"\\u0000" in body and _holds_nul(document):
         raise UnreadableError("json_nul")
     return document
 

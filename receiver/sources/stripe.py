@@ -9,7 +9,6 @@ API version, so two endpoints of different versions send one event with two bodi
 
 import datetime as dt
 import hashlib
-import hmac
 import json
 from collections.abc import Mapping
 from typing import ClassVar, Final
@@ -66,7 +65,7 @@ class Stripe(Provider):
 
     def __init__(self, options: Mapping[str, Option]) -> None:
         """Take the secrets. The whole string is the key, its `whsec_` included."""
-        self._secrets = [secret.encode() for secret in keys.secrets(options, "secrets")]
+        self._secrets = [signatures.HmacSha256(secret.encode()) for secret in keys.secrets(options, "secrets")]
 
     def authenticate(self, callback: Callback, now: float) -> int:
         """Compare every `v1` with each secret's HMAC; `v0` and schemes to come never count."""
@@ -75,9 +74,8 @@ class Stripe(Provider):
             raise VerificationError("signature_missing")
         sent, candidates = _parsed(header)
         signatures.within(signatures.timestamp(sent), now, TOLERANCE)
-        signed = b"%b.%b" % (sent, callback.body)
         for index, secret in enumerate(self._secrets):
-            if signatures.any_equal(candidates, hmac.digest(secret, signed, "sha256").hex().encode()):
+            if signatures.any_equal(candidates, secret.digest(sent, b".", callback.body).hex().encode()):
                 return index
         raise VerificationError("signature_mismatch")
 
@@ -94,7 +92,7 @@ class Stripe(Provider):
             raise SettingsError("secrets: is needed to sign")
         body = json.dumps(payload, indent=2, ensure_ascii=False).encode()
         sent = int(now)
-        digest = hmac.digest(self._secrets[0], b"%d.%b" % (sent, body), "sha256").hex()
+        digest = self._secrets[0].digest(b"%d." % sent, body).hex()
         headers = (
             ("Content-Type", "application/json; charset=utf-8"),
             ("Stripe-Signature", f"t={sent},v1={digest}"),
@@ -136,7 +134,7 @@ def _fact(body: bytes) -> Fact:
             documents.member(document, "data", "object", "id"), documents.member(document, "related_object", "id")
         ),
         occurred_at=occurred_at,
-        key_time=int(occurred_at.timestamp()) if occurred_at else 0,
+        key_time=times.to_unix(occurred_at),
         fingerprint=_fingerprint(body),
         livemode=livemode if isinstance(livemode, bool) else None,
         odd=id_odd or type_odd,

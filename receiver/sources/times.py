@@ -14,6 +14,11 @@ def from_unix(value: object) -> dt.datetime | None:
     return dt.datetime.fromtimestamp(value, dt.UTC)
 
 
+def to_unix(time: dt.datetime | None) -> int:
+    """Whole Unix seconds, 0 for no time."""
+    return int(time.timestamp()) if time is not None else 0
+
+
 def from_iso(value: object, zone: dt.timezone | None = None) -> dt.datetime | None:
     """An ISO 8601 string as a time, None if it is anything else.
 

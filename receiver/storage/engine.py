@@ -47,7 +47,6 @@ def make_engine(url: str, *, name: str, size: int, settings: dict[str, str] | No
         async_url(url),
         isolation_level="AUTOCOMMIT",
         pool_size=size,
-        pool_pre_ping=True,  # after a restart of Postgres every pooled connection is dead
         max_overflow=0,
         pool_timeout=CONNECT_TIMEOUT,
         connect_args={

@@ -35,7 +35,8 @@ WITH due AS MATERIALIZED (
 ), lost AS (
     INSERT INTO receiver.attempt
         (event_id, handler, epoch, number, trigger, worker, started_at, finished_at, outcome, reason)
-    SELECT event_id, handler, epoch, attempts, trigger, worker, leased_at, due_at, 'lost', 'lease_expired'
+    SELECT event_id, handler, epoch, attempts, trigger, coalesce(worker, 'unknown'), coalesce(leased_at, due_at),
+           due_at, 'lost', 'lease_expired'
     FROM due WHERE state = 'leased'
     ON CONFLICT DO NOTHING
 ), leased AS (
@@ -78,6 +79,8 @@ def lease_engine(url: str) -> AsyncEngine:
     """The engine of a `LeaseConnection`."""
     settings = {
         "default_transaction_isolation": "read committed",
+        # A lease need not outlive a crash of Postgres: the run that rests on it commits after it, in WAL order.
+        "synchronous_commit": "off",
         # The queue's statistics lag behind the queue: a plan made while it was empty must not scan it when it is full.
         "enable_seqscan": "off",
         "enable_hashjoin": "off",

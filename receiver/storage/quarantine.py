@@ -1,5 +1,6 @@
 """Genuine callbacks that must not run: kept whole, once each, with the reason."""
 
+from collections.abc import Mapping
 from typing import Final
 
 import msgspec
@@ -24,7 +25,7 @@ class Odd(msgspec.Struct, frozen=True, kw_only=True):
     external_id: str | None
     digest: bytes
     """SHA-256 over reason and body: a resend of the same bytes is counted, not kept again."""
-    headers: str
+    headers: Mapping[str, str]
     body: bytes
 
 
@@ -38,7 +39,7 @@ async def keep(connection: Connection, odd: Odd, seconds: float) -> int:
         odd.reason,
         odd.external_id,
         odd.digest,
-        odd.headers,
+        msgspec.json.encode(odd.headers).decode(),
         odd.body,
         timeout=seconds,
     )

@@ -24,6 +24,7 @@ PROGRAM = Path(__file__).with_name("program.py")
 
 TABLES = """
 CREATE TABLE effect (event_id uuid NOT NULL, handler text NOT NULL, note text);
+CREATE TABLE outside (key text NOT NULL);
 CREATE TABLE stock (id int PRIMARY KEY, count int NOT NULL CHECK (count >= 0));
 INSERT INTO stock VALUES (1, 10), (2, 10);
 """
@@ -123,6 +124,7 @@ class Shop:
     def program(self, handler: str, failpoint: str = "", **settings: object) -> Iterator["subprocess.Popen[bytes]"]:
         """A worker in a process of its own, see `program.py`; killed at the end if it is not dead by then."""
         environment = {**os.environ, "RECEIVER_FAILPOINT": failpoint, "PYTHONPATH": os.pathsep.join(sys.path)}
+        environment["OUTSIDE"] = self.database_url
         environment |= {f"RECEIVER_{name.upper()}": str(value) for name, value in settings.items()}
         arguments = [sys.executable, str(PROGRAM), self.database_url, self.redis_url, handler]
         process = subprocess.Popen(arguments, env=environment)

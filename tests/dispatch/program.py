@@ -5,6 +5,7 @@ import os
 import signal
 import sys
 
+import asyncpg
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -39,6 +40,14 @@ async def freeze(event: Event, tx: AsyncSession) -> None:
     await _write(event, tx)
 
 
+async def charge(event: Event, tx: AsyncSession) -> None:
+    """Call the outside, where nothing is undone, with the key that makes the call safe to repeat."""
+    await _write(event, tx)
+    outside = await asyncpg.connect(os.environ["OUTSIDE"])
+    await outside.execute("INSERT INTO outside VALUES ($1)", event.idempotency_key("charge"))
+    await outside.close()
+
+
 class Silent:
     """Hears of every run and keeps quiet."""
 
@@ -48,7 +57,7 @@ class Silent:
 
 async def main(database_url: str, redis_url: str, handlers: str) -> None:
     """Work until SIGTERM."""
-    known = {"pay": pay, "poison": poison, "freeze": freeze}
+    known = {"pay": pay, "poison": poison, "freeze": freeze, "charge": charge}
     for name in handlers.split(","):
         registry.on("stripe", name=name)(known[name])
     stop = asyncio.Event()
@@ -63,4 +72,5 @@ async def main(database_url: str, redis_url: str, handlers: str) -> None:
     ).run_until(stop)
 
 
-asyncio.run(main(*sys.argv[1:]))
+if __name__ == "__main__":
+    asyncio.run(main(*sys.argv[1:]))

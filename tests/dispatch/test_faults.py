@@ -9,6 +9,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import AsyncIterator, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,7 @@ from receiver.handlers import AsyncFunction, Registry, RetryPolicy
 from receiver.marks import Marks, connect
 from receiver.storage import migrate
 from tests.dispatch.conftest import Shop, open_shop
+from tests.dispatch.program import charge
 
 EFFECT = text("INSERT INTO effect VALUES (:id, :handler)")
 QUICK = RetryPolicy(first=0.05, factor=1, cap=0.05, attempts=5)
@@ -63,6 +65,21 @@ async def test_worker_that_dies_around_its_commit(shop: Shop, failpoint: str, at
         await shop.until_done()
     assert await shop.effects() == 1
     assert await shop.attempts() == attempts
+
+
+async def test_worker_that_dies_after_an_outside_call_repeats_it_with_the_same_key(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await shop.deliver("charge")
+    with shop.program("charge", "worker_before_commit", lease_seconds=1) as process:
+        assert await until_dead(process) == -signal.SIGKILL
+    monkeypatch.setenv("OUTSIDE", shop.database_url)
+    registry = Registry()
+    registry.on("stripe")(charge)
+    async with shop.working(registry):
+        await shop.until_done()
+    assert await shop.rows("SELECT count(*), count(DISTINCT key) FROM outside") == [(2, 1)]
+    assert await shop.effects() == 1
 
 
 async def test_frozen_worker_is_fenced_out_when_it_thaws(shop: Shop) -> None:
@@ -185,6 +202,24 @@ async def test_what_outlasts_the_grace_is_undone_and_due_again(shop: Shop, kind:
     assert await shop.attempts() == [(1, "retry", "worker_stopped")]
     async with shop.working(writing()):
         await shop.until_done()
+    assert await shop.effects() == 1
+
+
+async def test_handler_that_will_not_be_cancelled_may_finish(shop: Shop) -> None:
+    started = asyncio.Event()
+
+    async def insists(event: Event, tx: AsyncSession) -> None:
+        started.set()
+        with suppress(asyncio.CancelledError):
+            await asyncio.sleep(60)
+        await write(event, tx)
+
+    registry = Registry()
+    registry.on("stripe", name="pay")(insists)
+    await shop.deliver()
+    async with shop.working(registry, grace_seconds=0.1):
+        await started.wait()
+    assert await shop.dispatch() == ("succeeded", 1, None)
     assert await shop.effects() == 1
 
 

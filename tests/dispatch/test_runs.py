@@ -160,9 +160,10 @@ def is_cut_sync(event: Event, tx: Session) -> None:
 
 async def leaves_task_behind(event: Event, tx: AsyncSession) -> None:
     await write(event, tx)
-    LEFT_BEHIND.append(asyncio.create_task(tx.execute(text("SELECT pg_sleep(30)"))))
-    for _ in range(20):
-        await asyncio.sleep(0)  # a turn of the loop, for the statement to be sent
+    sleep = text("SELECT pg_sleep(:seconds)")
+    await tx.execute(sleep, {"seconds": 0.0})  # prepared by now, the next one is sent at once
+    LEFT_BEHIND.append(asyncio.create_task(tx.execute(sleep, {"seconds": 30.0})))
+    await asyncio.sleep(0)
 
 
 def coroutine_from_def(event: Event, tx: AsyncSession) -> object:

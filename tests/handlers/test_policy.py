@@ -44,7 +44,7 @@ def test_without_jitter_the_draw_does_not_matter(policy: RetryPolicy, delays: li
     ("name", "value"),
     [
         ("first", 0), ("first", -1), ("first", math.inf), ("first", math.nan),
-        ("factor", 0.9), ("factor", math.inf), ("cap", 0.5), ("cap", math.nan),
+        ("factor", 0.9), ("factor", math.inf), ("cap", 0.5), ("cap", math.nan), ("cap", 1e300),
         ("attempts", 0), ("attempts", 1_001), ("jitter", "half"),
     ],
 )  # fmt: skip
@@ -58,7 +58,7 @@ def test_retry_after(after: float | dt.timedelta | None, seconds: float | None) 
     assert Retry(after=after).after == seconds
 
 
-@pytest.mark.parametrize("after", [-1, math.nan, math.inf, dt.timedelta(seconds=-1)])
+@pytest.mark.parametrize("after", [-1, math.nan, math.inf, 1e300, dt.timedelta(seconds=-1), dt.timedelta.max])
 def test_retry_after_no_length_of_time(after: float | dt.timedelta) -> None:
     with pytest.raises(ValueError, match="after"):
         Retry(after=after)

@@ -30,7 +30,7 @@ def arrival(name: str, fingerprint: bytes = b"f" * 16, *handlers: str, **changes
         entity_id=None,
         livemode=None,
         occurred_at=dt.datetime.now(dt.UTC),
-        headers="{}",
+        headers={},
         body=b"{}",
         handlers=handlers,
     )

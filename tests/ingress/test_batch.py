@@ -22,7 +22,7 @@ WHERE application_name = 'receiver-ingress' AND wait_event_type = 'Lock' AND dat
 POISON: Mapping[str, dict[str, object]] = {
     "NUL in a text": {"external_id": "a\0b"},
     "a lone surrogate": {"external_id": "\ud800"},
-    "headers that are no JSON": {"headers": "{"},
+    "headers that no jsonb holds": {"headers": {"user-agent": "a\0b"}},
     "a key that no index holds": {"key": random.Random(1).randbytes(10_000)},
     "no source": {"source": None},
 }
