@@ -57,7 +57,7 @@ class RunConnection:
         self._own: OwnConnection | None = None
         self._loan: tuple[Session, RootTransaction] | None = None
         self._touching = asyncio.Lock()
-        self._orphan: str | None = None
+        self._orphans: list[str] = []
 
     @property
     def alive(self) -> bool:
@@ -74,9 +74,9 @@ class RunConnection:
             return
         await self.discard()
         self._own = await OwnConnection.open(self._engine, outcomes.PREPARE)
-        if self._orphan is not None:
-            await self._ask(self._orphan)
-            self._orphan = None
+        for end in self._orphans:
+            await self._ask(end)
+        self._orphans.clear()
 
     async def begin(self, lease: Lease) -> None:
         """Begin the run's transaction and lock its dispatch.
@@ -171,7 +171,7 @@ class RunConnection:
         """
         own, self._own, self._loan = self._own, None, None
         if own is not None:
-            self._orphan = own.end
+            self._orphans.append(own.end)
             await own.discard()
 
     async def _ask(self, sql: str) -> str:
