@@ -17,10 +17,10 @@ help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "%-24s%s\n", $$1, $$2 }'
 
 demo: demo-environment ## watch 200 signed callbacks arrive and be handled, on servers of its own
-	@$(RUN) receiver demo $(ARGS)
+	@exec $(RUN) receiver demo $(ARGS)
 
 test: dev-environment ## run the tests, on servers of their own
-	@$(RUN) pytest -n $(WORKERS) --dist loadfile $(ARGS)
+	@exec $(RUN) pytest -n $(WORKERS) --dist loadfile $(ARGS)
 
 check: dev-environment ## format, lint, types, layers
 	@$(RUN) ruff format --check
@@ -29,10 +29,10 @@ check: dev-environment ## format, lint, types, layers
 	@"$(VENV)/bin/lint-imports"
 
 bench: demo-environment ## measure, beside pgbench and the usual tutorial; writes benchmarks/latest.json
-	@$(RUN) benchmarks $(ARGS)
+	@exec $(RUN) benchmarks $(ARGS)
 
 test-containers: dev-environment ## storage, end-to-end and compose tests in containers; needs a Docker engine
-	@RECEIVER_TEST_CONTAINERS=1 $(RUN) pytest tests/containers tests/storage tests/ingress tests/dispatch $(ARGS)
+	@RECEIVER_TEST_CONTAINERS=1 exec $(RUN) pytest tests/containers tests/storage tests/ingress tests/dispatch $(ARGS)
 
 lock: python ## write requirements/ from pyproject.toml; ARGS=--upgrade moves every pin
 	@$(PYTHON) -m scripts.lock $(ARGS)

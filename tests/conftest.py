@@ -66,8 +66,8 @@ def servers() -> Iterator[Servers]:
 
 
 def _containers() -> Iterator[Servers]:
-    from testcontainers.postgres import PostgresContainer  # noqa: PLC0415  needs a Docker engine to be of use
-    from testcontainers.redis import RedisContainer  # noqa: PLC0415
+    from testcontainers.community.postgres import PostgresContainer  # noqa: PLC0415  needs a Docker engine to be of use
+    from testcontainers.community.redis import RedisContainer  # noqa: PLC0415
 
     with PostgresContainer("postgres:17", driver=None) as postgres, RedisContainer("valkey/valkey:8") as valkey:
         address = f"redis://{valkey.get_container_host_ip()}:{valkey.get_exposed_port(6379)}/0"

@@ -101,6 +101,7 @@ class Dispatcher:
         await self._cancel()  # for a handler that would not be cancelled, or a Postgres that does not answer
         for slot in (*self._slots, self._suspects_slot):
             await slot.close()
+        await asyncio.gather(*self._touches)
         await self._leases.close()
 
     async def _cancel(self) -> None:

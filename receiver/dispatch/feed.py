@@ -125,7 +125,8 @@ class Feed:
         tries = 0
         while not self.stopping:
             try:
-                return await self._connection.lease(most)
+                # Suspects run one at a time: however many there are, they must not fill the memory.
+                return await self._connection.lease(most, suspects=self._suspects.qsize() < BATCH)
             except Exception as error:  # noqa: BLE001 - a fault of ours must not end the feed in silence
                 tries += 1
                 log.warning("lease_failed", error=type(error.__cause__ or error).__name__)

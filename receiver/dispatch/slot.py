@@ -105,17 +105,25 @@ class Slot:
     async def _fence(self, lease: Lease, handler: Handler) -> StoredEvent | None:
         exhausted = lease.attempt > handler.policy.attempts
         if lease.event is None or exhausted:
-            reason = verdict.EXHAUSTED if exhausted else verdict.EVENT_GONE
-            self._parts.observer.ran(lease.handler, "dead" if await self._connection.bury(lease, reason) else "lost", 0)
-            log.error("dispatch_dead", event_id=str(lease.event_id), handler=lease.handler, reason=reason)
+            await self._bury(lease, verdict.EXHAUSTED if exhausted else verdict.EVENT_GONE)
             return None
         try:
             await self._connection.begin(lease)
         except LeaseLost:
-            self._parts.observer.ran(lease.handler, "lost", 0)
-            log.warning("lease_lost", event_id=str(lease.event_id), handler=lease.handler)
+            self._lost(lease)
             return None
         return lease.event
+
+    async def _bury(self, lease: Lease, reason: str) -> None:
+        if not await self._connection.bury(lease, reason):
+            self._lost(lease)
+            return
+        self._parts.observer.ran(lease.handler, "dead", 0)
+        log.error("dispatch_dead", event_id=str(lease.event_id), handler=lease.handler, reason=reason)
+
+    def _lost(self, lease: Lease) -> None:
+        self._parts.observer.ran(lease.handler, "lost", 0)
+        log.warning("lease_lost", event_id=str(lease.event_id), handler=lease.handler)
 
     async def _handle(self, lease: Lease, handler: Handler, stored: StoredEvent) -> None:
         event = to_event(lease, stored, self._parts.readers)

@@ -8,7 +8,7 @@ from receiver.errors import HandlerTimedOut, ReceiverError, StoreUnavailable, Tr
 from receiver.handlers import Dead, Retry, RetryPolicy
 from receiver.storage.outcomes import Failure
 
-_OURS: Final = str(Path(__file__).parents[1])
+_OURS: Final = str(Path(__file__).parent)
 _FRAMES: Final = 5
 _REASON_LENGTH: Final = 200
 _ERROR_LENGTH: Final = 4_000

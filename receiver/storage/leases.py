@@ -29,6 +29,7 @@ WITH due AS MATERIALIZED (
     SELECT event_id, handler, state, epoch, attempts, trigger, worker, leased_at, due_at
     FROM receiver.dispatch
     WHERE state IN ('ready', 'leased') AND due_at <= now() AND handler = ANY($1::text[])
+        AND ($6 OR state = 'ready' OR attempts < $5)
     ORDER BY due_at
     LIMIT $2
     FOR UPDATE SKIP LOCKED
@@ -82,6 +83,7 @@ def lease_engine(url: str) -> AsyncEngine:
         # A lease need not outlive a crash of Postgres: the run that rests on it commits after it, in WAL order.
         "synchronous_commit": "off",
         # The queue's statistics lag behind the queue: a plan made while it was empty must not scan it when it is full.
+        "jit": "off",
         "enable_seqscan": "off",
         "enable_hashjoin": "off",
         "enable_mergejoin": "off",
@@ -139,8 +141,12 @@ class LeaseConnection:
         self._own: OwnConnection | None = None
         self._one_at_a_time = asyncio.Lock()
 
-    async def lease(self, most: int) -> list[Lease]:
+    async def lease(self, most: int, *, suspects: bool = True) -> list[Lease]:
         """Lease and commit up to `most` dispatches, those first that have been due for longest.
+
+        Args:
+            most: how many.
+            suspects: also those that would be suspects, see `Lease`.
 
         Eligible: ready and due, or leased by somebody whose lease ran out and who holds no lock on it, i.e. is not
         running it. The epoch rises by one, which fences the previous owner out; a lost lease leaves its record.
@@ -149,7 +155,8 @@ class LeaseConnection:
         Raises:
             StoreUnavailable: Postgres cannot be reached, or did not answer; what it leased then will run out.
         """
-        rows = await self._fetch(_LEASE, self._handlers, most, self._length, self._worker, _SUSPECT_AFTER)
+        values = (self._handlers, most, self._length, self._worker, _SUSPECT_AFTER, suspects)
+        rows = await self._fetch(_LEASE, *values)
         return [_lease(row) for row in rows]
 
     async def renew(self, leases: Sequence[Lease]) -> None:

@@ -75,7 +75,7 @@ class Shop:
     async def rows(self, sql: str, *values: object) -> list[tuple[object, ...]]:
         return [tuple(row) for row in await self._connection.fetch(sql, *values)]
 
-    async def until(self, sql: str, *values: object, seconds: float = 15) -> None:
+    async def until(self, sql: str, *values: object, seconds: float = 60) -> None:
         """Wait until the query says true."""
         deadline = time.monotonic() + seconds
         while not await self.value(sql, *values):

@@ -128,21 +128,21 @@ async def test_handler_longer_than_its_lease_keeps_it(shop: Shop) -> None:
     async def lingers(event: Event, tx: AsyncSession) -> None:
         runs.append(event.attempt)
         await write(event, tx)
-        await asyncio.sleep(2.5)
+        await asyncio.sleep(3)
 
     def lingers_sync(event: Event, tx: Session) -> None:
         runs.append(event.attempt)
         write_sync(event, tx)
-        time.sleep(2.5)
+        time.sleep(3)
 
     registry = Registry()
     registry.on("stripe", name="pay")(lingers)
     registry.on("stripe", name="sync")(lingers_sync)
     await shop.deliver("pay", "sync")
     await shop.deliver("pay", "sync")  # these wait for a slot, longer than a lease
-    async with shop.working(registry, lease_seconds=1, concurrency=2):
+    async with shop.working(registry, lease_seconds=2, concurrency=2):
         await shop.until("SELECT count(*) = 4 FROM receiver.dispatch WHERE state = 'leased'")
-        async with shop.working(registry, lease_seconds=1):
+        async with shop.working(registry, lease_seconds=2):
             await shop.until_done()
     assert await shop.effects() == 4
     assert await shop.rows("SELECT DISTINCT number, outcome FROM receiver.attempt") == [(1, "succeeded")]

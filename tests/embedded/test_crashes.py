@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from receiver.embedded import EmbeddedError, EmbeddedServers, find_running
-from receiver.embedded.binaries import locate
+from receiver.embedded.binaries import locate, within_reach
 from receiver.embedded.launcher import Launch, Launcher
 from receiver.embedded.ports import free_port
 from receiver.embedded.privileges import choose_account
@@ -143,9 +143,11 @@ def test_a_stale_pid_file_is_not_believed(
 
 def test_a_postgres_of_somebody_elses_over_our_data_is_left_alone(warm: Path) -> None:
     data = warm / "postgres"
-    with Launcher(choose_account(warm, data)) as launcher:
+    account = choose_account(warm, data)
+    with Launcher(account) as launcher:
         options = ["-D", str(data), "-p", str(free_port(0)), "-c", "unix_socket_directories="]
-        command = [str(locate().postgres("postgres")), *options]
+        binaries = within_reach(locate(), account, lambda _: None)
+        command = [str(binaries.postgres("postgres")), *options]
         child = launcher.start(Launch(command=command, death_signal=signal.SIGQUIT, log=warm / "other.log"))
         assert wait_for(lambda: "ready" in _read(data / "postmaster.pid"), 20)
         with pytest.raises(EmbeddedError, match=f"process {child.process.pid}") as refused:

@@ -33,8 +33,8 @@ UNOWED = "SELECT * FROM effect e WHERE NOT EXISTS (SELECT FROM receiver.dispatch
 
 @pytest.fixture(scope="session")
 def anyio_backend() -> tuple[str, dict[str, Any]]:
-    """The loop that the programs run on."""
-    return "asyncio", {"use_uvloop": True}
+    """The loop of asyncio itself: uvloop's, on which the programs run, was seen to hang when a test closes it."""
+    return "asyncio", {"use_uvloop": False}
 
 
 @pytest.fixture(scope="session")

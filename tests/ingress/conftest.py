@@ -26,8 +26,8 @@ LIMIT = 64 * 1024
 
 @pytest.fixture(scope="session")
 def anyio_backend() -> tuple[str, dict[str, Any]]:
-    """The loop that the programs run on."""
-    return "asyncio", {"use_uvloop": True}
+    """The loop of asyncio itself: uvloop's, on which the programs run, was seen to hang when a test closes it."""
+    return "asyncio", {"use_uvloop": False}
 
 
 @pytest.fixture(scope="session")
