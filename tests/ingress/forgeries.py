@@ -169,13 +169,14 @@ TIMES: Mapping[str, tuple[Forge, set[str]]] = {
         for value in (
             b"NaN",
             b"1e400",
-            b"%d.9" % time.time(),
             b"1_760_000_000",
             b"+1760000000",
             b"0x68E77800",
             b"9" * 400,
         )
     },
+    # Named apart: a name with the time in it differs between the processes that collect the tests.
+    "a fraction": (timestamped(b"%d.9" % time.time()), {"timestamp_malformed"}),
     "space inside": (timestamped(b"17600 00000"), {"timestamp_malformed"}),
     "Arabic digits": (timestamped("١٧٦٠٠٠٠٠٠٠".encode()), {"header_malformed", "timestamp_malformed"}),
     "none": (timestamped(b""), {"timestamp_missing", "timestamp_malformed"}),
