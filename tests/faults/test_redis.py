@@ -113,6 +113,12 @@ async def test_flushed_in_a_loop(accounts: Accounts, ledger: Ledger, settings: S
     await settle(ledger, settings, [one.external_id for one in sent])
 
 
+async def fill(client: "redis.asyncio.Redis") -> None:
+    """Set until it is refused: what the pipeline before took is free again."""
+    for number in range(30_000):
+        await client.set(f"another:{number}", b"x" * 100, ex=600)
+
+
 @pytest.mark.parametrize("policy", ["volatile-lru", "noeviction"])
 async def test_full(  # faults 14 and 15
     accounts: Accounts, ledger: Ledger, settings: Settings, start: Start, policy: str
@@ -132,7 +138,7 @@ async def test_full(  # faults 14 and 15
         evicted = (await client.info())["evicted_keys"]
         if policy == "noeviction":
             with pytest.raises(redis.exceptions.OutOfMemoryError):
-                await client.set("another", "one")
+                await fill(client)
     assert (evicted > 0) is (policy == "volatile-lru")
     await settle(ledger, settings, [one.external_id for one in sent])
     assert len(await ledger.stored()) == 60
