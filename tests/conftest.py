@@ -44,6 +44,7 @@ def pytest_report_header() -> str:
 
 @pytest.fixture(scope="session")
 def anyio_backend() -> str:
+    """The loop of asyncio itself: uvloop's, on which the programs run, was seen to hang when a test closes it."""
     return "asyncio"
 
 

@@ -1,6 +1,7 @@
 """Postgres: the engine, the tables and every SQL statement.
 
 Reading order: `tables`, `engine`, `identity` (which Postgres is this?), then the statements in the order of a
-callback's life: `arrivals` (key, event, dispatch rows), `quarantine`, `leases`, `outcomes`; then `views` for
-operators; `partitions` and `migrate` for the schema's own life.
+callback's life: `arrivals` (key, event, dispatch rows), `quarantine`, `own` (a worker's connections), `leases`,
+`sessions` (what handlers are lent), `outcomes`, `runs`; then `views` and `health` for operators; `partitions` and
+`migrate` for the schema's own life.
 """

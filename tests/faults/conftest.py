@@ -5,7 +5,6 @@ import tempfile
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 import redis
@@ -29,12 +28,6 @@ FROM receiver.dispatch d LEFT JOIN effect e USING (event_id, handler)
 GROUP BY 1, 2, 3 HAVING count(e.event_id) <> 1
 """
 UNOWED = "SELECT * FROM effect e WHERE NOT EXISTS (SELECT FROM receiver.dispatch d WHERE d.event_id = e.event_id)"
-
-
-@pytest.fixture(scope="session")
-def anyio_backend() -> tuple[str, dict[str, Any]]:
-    """The loop of asyncio itself: uvloop's, on which the programs run, was seen to hang when a test closes it."""
-    return "asyncio", {"use_uvloop": False}
 
 
 @pytest.fixture(scope="session")

@@ -5,7 +5,6 @@ import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 import redis
@@ -22,12 +21,6 @@ from tests.ingress.shop import EFFECTS, build
 Start = Callable[..., AbstractAsyncContextManager[Serving]]
 LIMIT = 64 * 1024
 """Bytes of a body, so that a test need not send a megabyte."""
-
-
-@pytest.fixture(scope="session")
-def anyio_backend() -> tuple[str, dict[str, Any]]:
-    """The loop of asyncio itself: uvloop's, on which the programs run, was seen to hang when a test closes it."""
-    return "asyncio", {"use_uvloop": False}
 
 
 @pytest.fixture(scope="session")
