@@ -58,6 +58,7 @@ class Batcher:
         self._queue: deque[Waiting] = deque()
         self._wake = asyncio.Event()
         self._in_flight = 0
+        self._held = 0
         self._closed = False
         self._loop = asyncio.get_running_loop()
         self._task = asyncio.create_task(self._run(), name="receiver-batcher")
@@ -70,11 +71,20 @@ class Batcher:
 
     @property
     def depth(self) -> int:
-        """How many callbacks wait for the next flush."""
-        return len(self._queue)
+        """How many callbacks wait for the next flush, or to get in line for it."""
+        return len(self._queue) + self._held
 
     def add(self, arrivals: Sequence[Arrival], seconds: float, settled: Settled) -> Waiting:
         """Put a callback's facts in line.
+
+        Args and errors: as for `hold`.
+        """
+        waiting = self.hold(arrivals, seconds, settled)
+        self.release(waiting)
+        return waiting
+
+    def hold(self, arrivals: Sequence[Arrival], seconds: float, settled: Settled) -> Waiting:
+        """Take a callback that is not in line before `release` is called, exactly once.
 
         Args:
             arrivals: stored in one commit, or none of them.
@@ -84,14 +94,19 @@ class Batcher:
         Raises:
             Overloaded: the queue is full, or the program is shutting down.
         """
-        if len(self._queue) >= self._limit or self._closed:
+        if self.depth >= self._limit or self._closed:
             raise Overloaded("the queue is full" if not self._closed else "the program is shutting down")
-        waiting = Waiting(arrivals, settled, self._loop.time() + seconds)
-        self._queue.append(waiting)
+        self._held += 1
+        return Waiting(arrivals, settled, self._loop.time() + seconds)
+
+    def release(self, waiting: Waiting) -> None:
+        """Put in line what was held, unless it was settled meanwhile."""
+        self._held -= 1
+        if not waiting.over:
+            self._queue.append(waiting)
+            if self._in_flight:
+                self._sweep_later()
         self._wake.set()
-        if self._in_flight:
-            self._sweep_later()
-        return waiting
 
     async def close(self) -> None:
         """Flush what waits, then stop."""
@@ -102,7 +117,7 @@ class Batcher:
             self._sweeper.cancel()
 
     async def _run(self) -> None:
-        while self._queue or not self._closed:
+        while self._queue or self._held or not self._closed:
             if not self._queue:
                 self._wake.clear()
                 await self._wake.wait()

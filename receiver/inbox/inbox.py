@@ -9,6 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from receiver.errors import ReceiverError, StoreRefused, StoreUnavailable
 from receiver.inbox.aside import Aside
 from receiver.inbox.batch import Batcher, Settled, Waiting
+from receiver.inbox.lookups import Lookups
 from receiver.inbox.outcome import Outcome
 from receiver.inbox.store import Store
 from receiver.inbox.tally import Tally
@@ -17,6 +18,8 @@ from receiver.storage.arrivals import Arrival
 from receiver.storage.quarantine import Odd
 
 _OPEN_SECONDS: Final = 5.0
+_MOSTLY_REPEATS: Final = 0.7
+_WEIGHT: Final = 0.01
 
 
 class Inbox:
@@ -34,6 +37,8 @@ class Inbox:
         self._tally = Tally(engine)
         self._aside = Aside(engine)
         self._batcher = Batcher(self._flush, limit=limit)
+        self._lookups = Lookups(marks, lambda: self._store.namespace, self._batcher)
+        self._repeats = 0.0  # the moving share of duplicates
 
     def submit(self, arrivals: Sequence[Arrival], seconds: float, settled: Settled) -> None:
         """Store the facts of one callback.
@@ -49,15 +54,19 @@ class Inbox:
         """
 
         def heard(outcome: Outcome | ReceiverError) -> None:
-            if outcome is Outcome.DUPLICATE:
+            duplicate = outcome is Outcome.DUPLICATE
+            self._repeats += _WEIGHT * (duplicate - self._repeats)
+            if duplicate:
                 for arrival in arrivals:
                     self._tally.add(arrival.key)
             settled(outcome)
 
-        busy = self._batcher.busy
-        waiting = self._batcher.add(arrivals, seconds, heard)
-        if busy:
-            self._look_up(waiting)
+        held = self._repeats > _MOSTLY_REPEATS
+        take = self._batcher.hold if held else self._batcher.add
+        waiting = take(arrivals, seconds, heard)
+        # Where most are new and Postgres is idle, the question would not be answered first.
+        if held or self._batcher.busy:
+            self._lookups.ask(waiting, held=held)
 
     async def set_aside(self, odd: Odd, seconds: float) -> None:
         """Keep a genuine callback that must not run; returns only when the commit is certain.
@@ -82,23 +91,6 @@ class Inbox:
         await self._batcher.close()
         await self._tally.close()
         await self._store.close()
-
-    def _look_up(self, waiting: Waiting) -> None:
-        """Ask Redis while the rows wait: if it knows them all first, they leave the queue as a duplicate."""
-        namespace = self._store.namespace
-        if namespace is None:
-            return
-        missing = len(waiting.arrivals)
-
-        def known() -> None:
-            nonlocal missing
-            missing -= 1
-            # Checked again: the connection may have been lost, or Postgres replaced, since the question was asked.
-            if not missing and self._store.namespace == namespace:
-                waiting.settle(Outcome.DUPLICATE)
-
-        for arrival in waiting.arrivals:
-            self._marks.look_up(namespace, arrival.key, arrival.fingerprint, known, waiting)
 
     async def _flush(self, batch: list[Waiting], seconds: float) -> None:
         rows = [arrival for waiting in batch for arrival in waiting.arrivals]

@@ -118,10 +118,10 @@ async def _settle(session: _Session, arrivals: Sequence[Arrival], seconds: float
     leaders: dict[bytes, Arrival] = {}
     for arrival in arrivals:
         leaders.setdefault(arrival.key, arrival)
-    fresh = await session.statements.store([leaders[key] for key in sorted(leaders)], seconds)
+    fresh, known = await session.statements.store([leaders[key] for key in sorted(leaders)], seconds)
     if len(fresh) == len(arrivals):
         return [Outcome.STORED] * len(arrivals)
-    known = {key: arrival.fingerprint for key, arrival in leaders.items() if arrival.event_id.bytes in fresh}
+    known |= {key: arrival.fingerprint for key, arrival in leaders.items() if arrival.event_id.bytes in fresh}
     asked = [key for key in leaders if key not in known]
     if asked:
         known |= await session.statements.fingerprints(asked, seconds)

@@ -6,7 +6,7 @@ round trip is in flight; what comes up meanwhile goes with the next. Nobody wait
 
 import asyncio
 from collections.abc import Callable
-from typing import Final, Protocol
+from typing import Final
 
 import structlog
 
@@ -21,15 +21,11 @@ _MOST_WAITING: Final = 10_000
 _LEAVE: Final = "for i, k in ipairs(KEYS) do redis.call('SET', k, ARGV[i + 1], 'EX', ARGV[1]) end"
 
 
-class Asker(Protocol):
-    """Whoever asks for a mark."""
-
-    @property
-    def over(self) -> bool:
-        """The question no longer matters."""
+Heard = Callable[[bool], None]
+"""Hears whether the mark is there and agrees. Not called when Redis gives no answer."""
 
 
-Question = tuple[bytes, bytes, Callable[[], None], Asker]
+_Question = tuple[bytes, bytes, Heard]
 
 
 def mark_name(namespace: bytes, key: bytes) -> bytes:
@@ -56,7 +52,7 @@ class Marks:
     def __init__(self, client: Client, *, ttl: int) -> None:
         self._client = client
         self._ttl = ttl
-        self._questions: list[Question] = []
+        self._questions: list[_Question] = []
         self._marks: dict[bytes, bytes] = {}
         self._nudge = False
         self._task: asyncio.Task[None] | None = None
@@ -65,25 +61,22 @@ class Marks:
         self.failures = 0
         """Round trips that failed since the start."""
 
-    def look_up(
-        self,
-        namespace: bytes,
-        key: bytes,
-        fingerprint: bytes | None,
-        known: Callable[[], None],
-        asker: Asker,
-    ) -> None:
-        """Ask for a mark; `known` is called if it is there and agrees. No answer, no call.
+    @property
+    def well(self) -> bool:
+        """Whether Redis is asked at the moment."""
+        return self._loop.time() >= self._resume_at and len(self._questions) < _MOST_WAITING
+
+    def look_up(self, namespace: bytes, key: bytes, fingerprint: bytes | None, heard: Heard) -> None:
+        """Ask for a mark.
 
         Args:
             namespace: see `storage/identity.py`.
             key: the dedup key.
             fingerprint: what the mark must say.
-            known: called at most once.
-            asker: says whether the question still matters when its turn comes.
+            heard: called at most once.
         """
-        if self._open() and len(self._questions) < _MOST_WAITING:
-            self._questions.append((mark_name(namespace, key), mark_value(fingerprint), known, asker))
+        if self.well:
+            self._questions.append((mark_name(namespace, key), mark_value(fingerprint), heard))
             self._start()
 
     def leave(self, namespace: bytes, key: bytes, fingerprint: bytes | None) -> None:
@@ -128,7 +121,6 @@ class Marks:
         questions, self._questions = self._questions, []
         marks, self._marks = self._marks, {}
         nudge, self._nudge = self._nudge, False
-        questions = [question for question in questions if not question[3].over]
         pipeline = self._client.pipeline(transaction=False)
         if questions:
             pipeline.mget([question[0] for question in questions])
@@ -141,12 +133,11 @@ class Marks:
         replies = await pipeline.execute(raise_on_error=False)
         self._answer(questions, replies)
 
-    def _answer(self, questions: list[Question], replies: list[object]) -> None:
+    def _answer(self, questions: list[_Question], replies: list[object]) -> None:
         for reply in replies:
             if isinstance(reply, Exception):  # out of memory, read-only replica: that command had no effect
                 self.failures += 1
                 log.warning("redis_refused", error=type(reply).__name__)
         if questions and isinstance(replies[0], list):
-            for (_, expected, known, _), found in zip(questions, replies[0], strict=True):
-                if found == expected:
-                    known()
+            for (_, expected, heard), found in zip(questions, replies[0], strict=True):
+                heard(found == expected)

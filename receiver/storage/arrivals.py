@@ -38,6 +38,9 @@ class Arrival(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     """The handlers that want it: one dispatch row each."""
 
 
+Fingerprints = dict[bytes, bytes | None]
+"""By key; None where the provider knows none."""
+
 _encode: Final = msgspec.json.Encoder().encode
 
 # Rows arrive sorted by key (by the caller): two processes that insert the same keys in different orders deadlock.
@@ -62,7 +65,11 @@ WITH arrival AS MATERIALIZED (
     SELECT d.event_id, d.handler
     FROM unnest($6::uuid[], $7::text[]) AS d(event_id, handler) JOIN fresh USING (event_id)
 )
-SELECT event_id FROM fresh
+SELECT event_id, NULL::bytea, NULL::bytea FROM fresh
+UNION ALL
+SELECT NULL::uuid, a.key, k.fingerprint
+FROM arrival AS a CROSS JOIN LATERAL (SELECT fingerprint FROM receiver.dedup_key WHERE key = a.key) AS k
+WHERE NOT EXISTS (SELECT FROM fresh WHERE fresh.event_id = a.id)
 """
 
 _FOUND: Final = "SELECT key, fingerprint FROM receiver.dedup_key WHERE key = ANY($1::bytea[])"
@@ -90,7 +97,7 @@ class ArrivalStatements:
         """Prepare on `connection`, which must be in autocommit."""
         return cls(await connection.prepare(_STORE), await connection.prepare(_FOUND))
 
-    async def store(self, arrivals: Sequence[Arrival], seconds: float) -> set[bytes]:
+    async def store(self, arrivals: Sequence[Arrival], seconds: float) -> tuple[set[bytes], Fingerprints]:
         """Insert and commit all whose key is new; the rest is left untouched.
 
         Args:
@@ -98,7 +105,8 @@ class ArrivalStatements:
             seconds: past it the outcome is unknown.
 
         Returns:
-            The ids (16 bytes) of the events that are now stored for the first time.
+            The ids (16 bytes) of the events that are now stored for the first time; and the fingerprints under the
+            keys that were stored before this statement began. A key in neither was stored by somebody else meanwhile.
         """
         owed = [(arrival.event_id, handler) for arrival in arrivals for handler in arrival.handlers]
         rows = await self._store.fetch(
@@ -111,9 +119,10 @@ class ArrivalStatements:
             [handler for _, handler in owed],
             timeout=seconds,
         )
-        return {row[0].bytes for row in rows}
+        fresh = {row[0].bytes for row in rows if row[0] is not None}
+        return fresh, {row[1]: row[2] for row in rows if row[0] is None}
 
-    async def fingerprints(self, keys: Sequence[bytes], seconds: float) -> dict[bytes, bytes | None]:
+    async def fingerprints(self, keys: Sequence[bytes], seconds: float) -> Fingerprints:
         """The fingerprint stored under each of `keys`; a key that is not stored is absent."""
         return {row[0]: row[1] for row in await self._found.fetch(keys, timeout=seconds)}
 
