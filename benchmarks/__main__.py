@@ -18,6 +18,7 @@ from benchmarks import dispatch, ingress
 from receiver.embedded import EmbeddedServers, discard
 from receiver.storage import migrate
 
+_WIDTH = 120
 LATEST = Path(__file__).with_name("latest.json")
 
 
@@ -56,7 +57,8 @@ def main() -> None:
                 dispatch=dispatch.measure(servers, runs=options.runs, rounds=options.rounds, step=step),
             )
     LATEST.write_bytes(msgspec.json.format(msgspec.json.encode(report), indent=2) + b"\n")
-    show(report, Console())
+    out = Console()
+    show(report, out if out.is_terminal else Console(width=_WIDTH))  # in a pipe it would be 80, too narrow
 
 
 @contextmanager
