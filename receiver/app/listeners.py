@@ -1,6 +1,7 @@
 """Sockets and uvicorn: one listener each for the public and for operators."""
 
 import asyncio
+import resource
 import socket
 from typing import Final
 
@@ -42,6 +43,17 @@ def bind(host: str, port: int, *, setting: str, shared: bool = False) -> socket.
     return made
 
 
+def allow_many_files() -> None:
+    """Raise the soft limit of open files to the hard one.
+
+    It is often 1,024 for the sake of programs that use select(), which breaks above; a server that runs out of files
+    stops accepting.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
 def address(bound: socket.socket) -> str:
     """The URL of a bound socket."""
     host, port = bound.getsockname()[:2]
@@ -76,6 +88,7 @@ class Listener(uvicorn.Server):
 
     async def start(self) -> None:
         """Accept connections."""
+        allow_many_files()
         self.config.load()
         self.lifespan = self.config.lifespan_class(self.config)
         await self.startup(sockets=[self._bound])

@@ -6,6 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Mapping
 
+from receiver.app.listeners import allow_many_files
 from receiver.settings import Settings
 from tests.faults.conftest import Start, oracle, settle
 from tests.ingress.accounts import Account, Sent
@@ -44,6 +45,7 @@ async def taken(program: Program) -> dict[int, Counter[str]]:
 async def test_a_thousand_copies_over_four_processes(  # fault 26
     program: Program, ledger: Ledger, accounts: Accounts
 ) -> None:
+    allow_many_files()
     sent = accounts["stripe"].sent()
     program.start("serve", processes=PROCESSES)
     servers = list(program.operators)
