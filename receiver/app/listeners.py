@@ -3,6 +3,7 @@
 import asyncio
 import resource
 import socket
+from contextlib import suppress
 from typing import Final
 
 import uvicorn
@@ -51,7 +52,8 @@ def allow_many_files() -> None:
     """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != hard:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        with suppress(ValueError, OSError):  # macOS calls the hard limit endless and takes no such number
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def address(bound: socket.socket) -> str:
