@@ -81,6 +81,18 @@ class BodyTimeout(ReceiverError):
     reason = "body_timeout"
 
 
+class HeadTooLarge(ReceiverError):
+    """The request's line and headers are larger than any provider's."""
+
+    reason = "head_too_large"
+
+
+class HeadTimeout(ReceiverError):
+    """The request's headers did not arrive within `body_deadline`."""
+
+    reason = "head_timeout"
+
+
 class BodyCompressed(ReceiverError):
     """The request's body is compressed; signatures cover the bytes as sent."""
 

@@ -14,6 +14,7 @@ from receiver.sources import Ack, Source
 _UNAVAILABLE: Final = 503
 _NO_CONTENT: Final = 204
 _METHOD_NOT_ALLOWED: Final = 405
+_UNREAD: Final = frozenset({"body_too_large", "body_timeout", "body_compressed", "head_too_large", "head_timeout"})
 
 Headers = Sequence[tuple[bytes, bytes]]
 
@@ -61,7 +62,7 @@ def failure(reason: str, source: Source | None) -> Answer:
         headers.append((b"retry-after", b"%d" % RETRY_AFTER_SECONDS))
     if status == _METHOD_NOT_ALLOWED:
         headers.append((b"allow", b"POST"))
-    return Answer(status, headers, body, close=reason in {"body_too_large", "body_timeout", "body_compressed"})
+    return Answer(status, headers, body, close=reason in _UNREAD)
 
 
 async def send_answer(send: Send, answer: Answer) -> None:

@@ -18,6 +18,8 @@ PROBLEMS: Final[Mapping[str, tuple[int, str]]] = {
     "body_timeout": (408, "The body did not arrive in time."),
     "body_too_large": (413, "The body is larger than the limit."),
     "body_compressed": (415, "Compressed bodies are not taken: signatures cover the bytes as sent."),
+    "head_timeout": (408, "The headers did not arrive in time."),
+    "head_too_large": (431, "The headers are larger than the limit."),
     "internal": (503, "The receiver failed; call again."),
     "outcome_unknown": (503, "It is not known whether the callback was stored; call again."),
     "overloaded": (503, "Too many callbacks are waiting; call again."),

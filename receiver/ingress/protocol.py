@@ -11,12 +11,15 @@ from typing import ClassVar, Final
 import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-from receiver.errors import BodyTimeout, BodyTooLarge, ReceiverError
-from receiver.ingress.answers import Answer
+from receiver.errors import BodyTimeout, BodyTooLarge, HeadTimeout, HeadTooLarge, ReceiverError
+from receiver.ingress.answers import Answer, failure
 from receiver.ingress.intake import PREFIX, Intake
 from receiver.sources import Source
 
 _PREFIX: Final = PREFIX.encode()
+_LARGEST_HEAD: Final = 4 * 1024 * 1024
+"""Bytes of a request's line and headers, beside what came with their first piece. Providers send a few hundred; a head
+of 20,000 signatures must still be told that it is a forgery."""
 
 
 class _Event:
@@ -108,11 +111,15 @@ class CallbackProtocol(HttpToolsProtocol):
 
     intake: ClassVar[Intake]
     body_deadline: ClassVar[float]
+    _in_head = False
+    _head_bytes = 0
+    _head_deadline: asyncio.TimerHandle | None = None
 
     def on_message_begin(self) -> None:
         """A request begins. uvicorn's scope is made later, for those that need one."""
         self.url = b""
         self.headers = []
+        self._in_head = True
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """A header; called for each, so what uvicorn does here with `Expect` is done once for all of them."""
@@ -120,6 +127,7 @@ class CallbackProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """Decide by which door the request goes."""
+        self._in_head = False
         named = dict(self.headers)
         expects = named.get(b"expect", b"").lower() == b"100-continue"
         source = None if expects else self._callback_source()
@@ -156,17 +164,50 @@ class CallbackProtocol(HttpToolsProtocol):
             cycle.feed_unparsed(data, self.headers)
             return
         self._unset_keepalive_if_required()
+        head_before = self._in_head
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade as declined:
             self._decline(data[declined.args[0] :])
         except httptools.HttpParserError:
             self.send_400_response("Invalid HTTP request received.")
+        if head_before or self._in_head:
+            self._head_came_in_pieces(len(data) if head_before else 0)
         cycle = self.cycle
         if isinstance(cycle, CallbackCycle) and cycle.reading and cycle.deadline is None:
             cycle.deadline = self.loop.call_later(
                 self.body_deadline, cycle.refuse, BodyTimeout("the body did not arrive in time")
             )
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The connection is gone, and what was to come on it."""
+        self._end_of_head()
+        super().connection_lost(exc)
+
+    def _head_came_in_pieces(self, size: int) -> None:
+        """Bound what is collected of a head that is not whole, in bytes and in time."""
+        if not self._in_head or self.transport.is_closing():
+            self._end_of_head()
+            return
+        self._head_bytes += size
+        if self._head_bytes > _LARGEST_HEAD:
+            self._refuse_head(HeadTooLarge.reason)
+        elif self._head_deadline is None:
+            self._head_deadline = self.loop.call_later(self.body_deadline, self._refuse_head, HeadTimeout.reason)
+
+    def _end_of_head(self) -> None:
+        self._head_bytes = 0
+        if self._head_deadline is not None:
+            self._head_deadline.cancel()
+            self._head_deadline = None
+
+    def _refuse_head(self, reason: str) -> None:
+        """Answer, unless the answer to an earlier request is still owed on this connection, and end it."""
+        self._end_of_head()
+        previous: RequestResponseCycle | None = self.cycle
+        if previous is None or previous.response_complete:
+            self.transport.write(failure(reason, None).last_wire)
+        self.transport.close()
 
     def _decline(self, rest: bytes) -> None:
         """Go on in HTTP/1.1 although another protocol was offered, as RFC 9110 section 7.8 allows.

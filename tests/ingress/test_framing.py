@@ -281,3 +281,41 @@ async def test_a_client_that_leaves_in_the_middle_of_its_body(
         await asyncio.sleep(0.4)  # the deadline of those bodies passes, and nothing comes of it
         assert (await served.post(sent)).status == 200
     assert await ledger.stored() == {sent.external_id: 1}
+
+
+async def test_a_slow_head(start: Start) -> None:
+    """Bytes now and then do not buy more time."""
+    async with start(body_deadline=0.4) as served, Line(served.port) as line:
+        await line.send(b"POST /callbacks/stripe HTTP/1.1\r\n")
+        for number in range(3):
+            await line.send(b"x%d: y\r\n" % number)
+        reply = await line.reply(3)
+        assert (reply.status, reason(reply)) == (408, "head_timeout")
+        assert await line.ended()
+
+
+async def test_a_head_without_end(start: Start) -> None:
+    async with start() as served, Line(served.port) as line:
+        await line.send(b"POST /callbacks/stripe HTTP/1.1\r\n")
+        try:
+            for _ in range(100):
+                await line.send(b"x: " + b"y" * 60_000 + b"\r\n")
+            reply = await line.reply(3)
+        except ConnectionError:  # cut while we were still sending, so the answer may be lost
+            return
+        assert (reply.status, reason(reply)) == (431, "head_too_large")
+
+
+async def test_a_head_in_pieces(ledger: Ledger, start: Start, accounts: Accounts) -> None:
+    """On one connection twice: nothing is left over from the first."""
+    first, second = (accounts["stripe"].sent() for _ in range(2))
+    async with start(body_deadline=0.5) as served, Line(served.port) as line:
+        for place in range(0, len(first.raw), 50):
+            await line.send(first.raw[place : place + 50])
+        assert (await line.reply(3)).status == 200
+        await line.send(second.raw[:40])
+        await line.send(second.raw[40:])
+        assert (await line.reply(3)).status == 200
+        await asyncio.sleep(0.7)  # longer than the deadline that a piece of a head had begun
+        assert (await line.ask(first.raw)).status == 200
+    assert await ledger.stored() == {first.external_id: 1, second.external_id: 1}

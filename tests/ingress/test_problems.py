@@ -30,6 +30,8 @@ def test_a_provider_adds_members_of_its_own() -> None:
         ("method_not_allowed", 405),
         ("body_timeout", 408),
         ("body_too_large", 413),
+        ("head_timeout", 408),
+        ("head_too_large", 431),
         ("body_compressed", 415),
         ("overloaded", 503),
         ("outcome_unknown", 503),
@@ -46,7 +48,7 @@ def test_statuses(reason: str, status: int) -> None:
 def test_only_a_failed_verification_may_go_without_an_entry(error: type[ReceiverError]) -> None:
     """What is not listed is answered 401, which would be a lie about an error that ingress can meet."""
     met = {"outcome_unknown", "store_unavailable", "store_refused", "overloaded"}
-    met |= {"body_too_large", "body_timeout", "body_compressed"}
+    met |= {"body_too_large", "body_timeout", "body_compressed", "head_too_large", "head_timeout"}
     assert error.reason not in met or error.reason in PROBLEMS
 
 
