@@ -59,6 +59,7 @@ class Batcher:
         self._wake = asyncio.Event()
         self._in_flight = 0
         self._held = 0
+        self._flushed_at = float("-inf")
         self._closed = False
         self._loop = asyncio.get_running_loop()
         self._task = asyncio.create_task(self._run(), name="receiver-batcher")
@@ -73,6 +74,10 @@ class Batcher:
     def depth(self) -> int:
         """How many callbacks wait for the next flush, or to get in line for it."""
         return len(self._queue) + self._held
+
+    def flushed_within(self, seconds: float) -> bool:
+        """Whether a flush succeeded in the last `seconds`."""
+        return self._loop.time() - self._flushed_at < seconds
 
     def add(self, arrivals: Sequence[Arrival], seconds: float, settled: Settled) -> Waiting:
         """Put a callback's facts in line.
@@ -131,6 +136,7 @@ class Batcher:
         seconds = max(min(waiting.expires for waiting in batch) - self._loop.time(), _LEAST_SECONDS)
         try:
             await self._flush(batch, seconds)
+            self._flushed_at = self._loop.time()
         except ReceiverError as error:
             _refuse(batch, error)
         except Exception as error:  # a fault of ours costs this batch its answer, not the next ones theirs

@@ -19,6 +19,9 @@ from receiver.storage.quarantine import Odd
 
 _OPEN_SECONDS: Final = 5.0
 _MOSTLY_REPEATS: Final = 0.7
+_FRESH_SECONDS: Final = (
+    2.0  # a Postgres that was not heard for longer may be gone without a word: marks must not hide it
+)
 _WEIGHT: Final = 0.01
 
 
@@ -61,7 +64,7 @@ class Inbox:
                     self._tally.add(arrival.key)
             settled(outcome)
 
-        held = self._repeats > _MOSTLY_REPEATS
+        held = self._repeats > _MOSTLY_REPEATS and self._batcher.flushed_within(_FRESH_SECONDS)
         take = self._batcher.hold if held else self._batcher.add
         waiting = take(arrivals, seconds, heard)
         # Where most are new and Postgres is idle, the question would not be answered first.

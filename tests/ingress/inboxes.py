@@ -15,6 +15,11 @@ from receiver.inbox.key import dedup_key
 from receiver.storage.arrivals import Arrival
 
 Result = Outcome | ReceiverError
+BLOCKED = """
+SELECT count(*) > 0 FROM pg_stat_activity
+WHERE application_name = 'receiver-ingress' AND wait_event_type = 'Lock' AND datname = current_database()
+"""
+"""A flush waits for a lock."""
 
 
 def arrival(name: str, fingerprint: bytes = b"f" * 16, *handlers: str, **changes: object) -> Arrival:

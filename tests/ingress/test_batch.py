@@ -11,14 +11,10 @@ from receiver.inbox import Outcome
 from receiver.inbox.batch import Batcher, Waiting
 from tests.ingress.accounts import Account
 from tests.ingress.conftest import Start
-from tests.ingress.inboxes import Result, arrival, locked, submitted
+from tests.ingress.inboxes import BLOCKED, Result, arrival, locked, submitted
 from tests.ingress.ledger import Ledger, until
 from tests.ingress.serving import Serving
 
-BLOCKED = """
-SELECT count(*) > 0 FROM pg_stat_activity
-WHERE application_name = 'receiver-ingress' AND wait_event_type = 'Lock' AND datname = current_database()
-"""
 POISON: Mapping[str, dict[str, object]] = {
     "NUL in a text": {"external_id": "a\0b"},
     "a lone surrogate": {"external_id": "\ud800"},

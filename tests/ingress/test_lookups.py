@@ -3,12 +3,13 @@
 import asyncio
 import random
 
+import pytest
 import redis
 from redis.asyncio import Redis
 
 from receiver.inbox import Inbox, Outcome
 from tests.ingress.conftest import Start
-from tests.ingress.inboxes import arrival, locked, submit, submitted
+from tests.ingress.inboxes import BLOCKED, arrival, locked, submit, submitted
 from tests.ingress.ledger import Ledger, until
 
 ENOUGH = 200
@@ -40,6 +41,19 @@ async def test_repeats_need_no_postgres(ledger: Ledger, start: Start) -> None:
             repeated = submit(served.inbox, [arrival("known")])
             assert await asyncio.wait_for(repeated, 2) is Outcome.DUPLICATE, "Postgres, which is locked, was waited for"
         assert await submit(served.inbox, [arrival("new")]) is Outcome.STORED
+
+
+async def test_postgres_is_heard_all_the_same(ledger: Ledger, start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many repeats there are, a Postgres that was not heard for a while is asked."""
+    async with start() as served:
+        assert served.inbox is not None
+        await warmed(served.inbox, ledger)
+        monkeypatch.setattr("receiver.inbox.inbox._FRESH_SECONDS", 0.0)
+        async with locked(ledger.database_url):
+            repeated = submitted(served.inbox, [arrival("known")])
+            await ledger.until(BLOCKED)
+            assert not repeated.done()
+        assert await repeated is Outcome.DUPLICATE
 
 
 async def test_a_callback_is_known_only_if_all_its_facts_are(ledger: Ledger, start: Start) -> None:
