@@ -12,10 +12,9 @@ import pytest
 from tests.faults.conftest import oracle, program_on
 from tests.faults.relay import Relay
 from tests.ingress.accounts import Account, Sent
-from tests.ingress.inboxes import locked
+from tests.ingress.inboxes import BLOCKED, locked
 from tests.ingress.ledger import Ledger, until
 from tests.ingress.program import Program, ended
-from tests.ingress.test_batch import BLOCKED
 from tests.ingress.wire import Line, ask
 
 Accounts = Mapping[str, Account]

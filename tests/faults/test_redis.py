@@ -12,10 +12,9 @@ from receiver.settings import Settings
 from tests.faults.conftest import Start, settle
 from tests.faults.relay import Relay
 from tests.ingress.accounts import Account, Sent
-from tests.ingress.inboxes import locked
+from tests.ingress.inboxes import BLOCKED, locked
 from tests.ingress.ledger import Ledger, until
 from tests.ingress.serving import Serving
-from tests.ingress.test_batch import BLOCKED
 
 Accounts = Mapping[str, Account]
 NEEDED = 1.0

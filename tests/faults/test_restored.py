@@ -10,9 +10,8 @@ from receiver.embedded import EmbeddedServers
 from receiver.settings import Settings
 from tests.faults.conftest import Start, settle
 from tests.ingress.accounts import Account
-from tests.ingress.inboxes import locked
+from tests.ingress.inboxes import BLOCKED, locked
 from tests.ingress.ledger import Ledger, until
-from tests.ingress.test_batch import BLOCKED
 
 
 async def test_marks_of_the_lost_timeline_are_ignored(

@@ -8,9 +8,8 @@ import pytest
 
 from tests.ingress.accounts import Account
 from tests.ingress.conftest import LIMIT, Start
-from tests.ingress.inboxes import locked
+from tests.ingress.inboxes import BLOCKED, locked
 from tests.ingress.ledger import Ledger
-from tests.ingress.test_batch import BLOCKED
 from tests.ingress.wire import Line, Reply, chunked, head, request
 
 Accounts = Mapping[str, Account]
