@@ -309,10 +309,12 @@ async def test_a_head_in_pieces(ledger: Ledger, start: Start, accounts: Accounts
     """On one connection twice: nothing is left over from the first."""
     first, second = (accounts["stripe"].sent() for _ in range(2))
     async with start(body_deadline=0.5) as served, Line(served.port) as line:
-        for place in range(0, len(first.raw), 50):
-            await line.send(first.raw[place : place + 50])
+        for place in range(0, len(first.raw), 100):
+            await line.send(first.raw[place : place + 100])
+            await asyncio.sleep(0.005)  # else all pieces arrive as one
         assert (await line.reply(3)).status == 200
         await line.send(second.raw[:40])
+        await asyncio.sleep(0.005)
         await line.send(second.raw[40:])
         assert (await line.reply(3)).status == 200
         await asyncio.sleep(0.7)  # longer than the deadline that a piece of a head had begun
