@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from receiver.app.receiver import Receiver
     from receiver.events import Event
-    from receiver.handlers.policy import Dead, Retry, RetryPolicy
+    from receiver.handlers.policy import Dead, NotYet, Retry, RetryPolicy
 
-__all__ = ["Dead", "Event", "Receiver", "Retry", "RetryPolicy"]
+__all__ = ["Dead", "Event", "NotYet", "Receiver", "Retry", "RetryPolicy"]
 
 _HOMES = {
     "Dead": "receiver.handlers.policy",
     "Event": "receiver.events",
+    "NotYet": "receiver.handlers.policy",
     "Receiver": "receiver.app.receiver",
     "Retry": "receiver.handlers.policy",
     "RetryPolicy": "receiver.handlers.policy",

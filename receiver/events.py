@@ -100,6 +100,8 @@ class Event:
     """The name of the handler that this event is handed to."""
     attempt: int
     """The number of this run, from 1."""
+    late: bool = False
+    """A later event of the same lane has been handled before it."""
     reader: Callable[[bytes], object] = field(default=parse_exactly, repr=False, compare=False)
     """How this provider's body becomes `data`."""
 

@@ -95,9 +95,7 @@ class Worker:
                 poll_seconds=settings.poll_seconds,
                 grace_seconds=settings.grace_seconds,
             ),
-            leases=LeaseConnection(
-                leasing, worker=self.name, handlers=self._registry.names(), seconds=settings.lease_seconds
-            ),
+            leases=LeaseConnection(leasing, worker=self.name, seconds=settings.lease_seconds),
             connect=lambda: RunConnection(running),
             heard=heard,
             observer=self._metrics,

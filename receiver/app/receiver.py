@@ -11,6 +11,7 @@ from receiver.app.public import public_app
 from receiver.app.service import Service, required
 from receiver.errors import SettingsError
 from receiver.handlers import Registry, RetryPolicy
+from receiver.handlers.lanes import Lane, OnDead
 from receiver.handlers.registry import HandlerFunction
 from receiver.observability.metrics import DispatchMetrics
 from receiver.settings import Settings, load
@@ -46,6 +47,9 @@ class Receiver:
         name: str | None = None,
         retry: RetryPolicy | None = None,
         timeout: float | None = None,
+        lane: Lane | None = None,
+        on_dead: OnDead = "pass",
+        concurrency: int | None = None,
     ) -> Callable[[HandlerFunction], HandlerFunction]:
         """Register a handler for events of a source, or of a provider.
 
@@ -55,11 +59,17 @@ class Receiver:
             name: default: the function's. Stored with each dispatch: renaming it orphans what is not yet done.
             retry: when and how often to try again.
             timeout: seconds that one run may take.
+            lane: `entity` keeps the events of one payment, order … in order; or a function of the event that names
+                the lane. In one lane one runs at a time, the oldest first; other lanes never wait.
+            on_dead: in a lane: `block` keeps what is behind a dead dispatch waiting until it is replayed.
+            concurrency: runs at once in one worker.
 
         Raises:
             HandlerError: the function cannot be a handler, or another has its name.
         """
-        return self.handlers.on(source, *types, name=name, retry=retry, timeout=timeout)
+        return self.handlers.on(
+            source, *types, name=name, retry=retry, timeout=timeout, lane=lane, on_dead=on_dead, concurrency=concurrency
+        )
 
     def load_settings(self) -> Settings:
         """The settings given to the constructor, or those found in the environment and the folder."""

@@ -30,7 +30,8 @@ class Caller:
         Raises:
             HandlerTimedOut: it took too long. A plain function may still be running then, without its session.
         """
-        scope = asyncio.timeout(None if math.isinf(handler.timeout) else handler.timeout)
+        seconds = handler.options.timeout
+        scope = asyncio.timeout(None if math.isinf(seconds) else seconds)
         try:
             async with scope:
                 if handler.is_async:
@@ -39,7 +40,7 @@ class Caller:
                     await self._call_in_thread(cast("SyncFunction", handler.function), event, connection)
         except TimeoutError as error:
             if scope.expired():
-                raise HandlerTimedOut(f"still running after {handler.timeout:g} seconds") from error
+                raise HandlerTimedOut(f"still running after {seconds:g} seconds") from error
             raise
 
     def close(self) -> None:

@@ -34,6 +34,7 @@ def to_event(lease: Lease, stored: StoredEvent, readers: Readers) -> Event:
         body=stored.body,
         handler=lease.handler,
         attempt=lease.attempt,
+        late=lease.late,
         reader=readers.get(stored.source) or _unknown(stored.source),
     )
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
@@ -11,6 +11,7 @@ import structlog
 
 from receiver.dispatch.content import Readers
 from receiver.dispatch.feed import Feed
+from receiver.dispatch.quotas import Quotas
 from receiver.dispatch.slot import Observer, Parts, Slot
 from receiver.errors import StoreUnavailable
 from receiver.handlers import Registry
@@ -65,12 +66,21 @@ class Dispatcher:
         self._limits = limits
         self._leases = leases
         self._heard = heard
-        self._feed = Feed(leases, slots=limits.concurrency, heard=heard, poll_seconds=limits.poll_seconds, draw=draw)
+        self._quotas = Quotas(registry)
+        self._feed = Feed(
+            leases,
+            self._quotas,
+            slots=limits.concurrency,
+            heard=heard,
+            poll_seconds=limits.poll_seconds,
+            draw=draw,
+        )
         parts = Parts(
             registry=registry,
             readers=readers,
             observer=observer,
             draw=draw,
+            circuits=self._quotas.circuits,
             due_in=self._due_in,
             lease_seconds=limits.lease_seconds,
         )
@@ -115,7 +125,10 @@ class Dispatcher:
         while not self._feed.stopping:
             lease = await self._feed.take()
             started = time.monotonic()
-            await _run(slot, lease)
+            if self._quotas.circuits[lease.handler].may_run():
+                await _run(slot, lease)
+            else:  # it opened after this one was leased
+                await self._return([lease])
             self._feed.done(lease, time.monotonic() - started)
 
     async def _serve_suspects(self) -> None:
@@ -141,11 +154,13 @@ class Dispatcher:
                 log.warning("leases_not_renewed", error=type(error.__cause__ or error).__name__)
 
     async def _give_back(self) -> None:
-        left = self._feed.drain()
+        await self._return(self._feed.drain())
+
+    async def _return(self, leases: Sequence[Lease]) -> None:
         try:
-            await self._leases.give_back(left)
+            await self._leases.give_back(leases)
         except StoreUnavailable:
-            log.warning("leases_not_given_back", count=len(left))
+            log.warning("leases_not_given_back", count=len(leases))
 
     def _due_in(self, seconds: float) -> None:
         """Look again when a retry falls due, if that is before the next poll."""

@@ -1,14 +1,15 @@
 """What is leased, and how far ahead: far enough that no slot waits, not so far that others could have helped."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Final
 
 import structlog
 
+from receiver.dispatch.quotas import Quotas
 from receiver.dispatch.slot import RECONNECT
-from receiver.storage.leases import Lease, LeaseConnection
+from receiver.storage.leases import Ask, Claim, Lease, LeaseConnection
 
 log = structlog.get_logger(__name__)
 
@@ -25,6 +26,7 @@ class Feed:
 
     Args:
         connection: for leasing.
+        quotas: how much of which handler.
         slots: how many runs there may be at once.
         heard: set from outside when something may be due.
         poll_seconds: between looks when nothing is heard.
@@ -34,6 +36,7 @@ class Feed:
     def __init__(
         self,
         connection: LeaseConnection,
+        quotas: Quotas,
         *,
         slots: int,
         heard: asyncio.Event,
@@ -45,6 +48,7 @@ class Feed:
         self._ready: asyncio.Queue[Lease] = asyncio.Queue()
         self._suspects: asyncio.Queue[Lease] = asyncio.Queue()
         self._connection = connection
+        self._quotas = quotas
         self._slots = slots
         self._busy = 0
         self._heard = heard
@@ -64,12 +68,14 @@ class Feed:
                 await self._room_made.wait()
                 continue
             self._heard.clear()
-            leases = await self._lease(room)
-            for lease in leases:
+            asked = self._quotas.ask(room)
+            claim = await self._lease(asked)
+            for lease in claim.leases:
                 (self._suspects if lease.suspect else self._ready).put_nowait(lease)
-            self.held.update(leases)
-            if len(leases) < room:
-                await self._pause(self._poll_seconds)
+            self.held.update(claim.leases)
+            if not self._quotas.heard(asked, claim):
+                probe = self._quotas.seconds_to_probe()
+                await self._pause(self._poll_seconds if probe is None else min(probe, self._poll_seconds))
 
     def stop(self) -> None:
         """Lease no more."""
@@ -86,10 +92,9 @@ class Feed:
 
     def done(self, lease: Lease, seconds: float) -> None:
         """What `take` gave has been run."""
-        self.held.discard(lease)
         self._busy -= 1
         self._mean_seconds += _WEIGHT * (seconds - self._mean_seconds)
-        self._room_made.set()
+        self._let_go(lease)
 
     async def take_suspect(self) -> Lease:
         """The next dispatch for the one slot that runs suspects."""
@@ -97,8 +102,7 @@ class Feed:
 
     def done_suspect(self, lease: Lease) -> None:
         """What `take_suspect` gave has been run."""
-        self.held.discard(lease)
-        self._room_made.set()
+        self._let_go(lease)
 
     async def quiet(self) -> None:
         """Returns once all that was taken is done."""
@@ -121,18 +125,24 @@ class Feed:
         room = self._slots - self._busy + ahead - self._ready.qsize()
         return min(room, BATCH) if room > ahead // 2 else 0
 
-    async def _lease(self, most: int) -> list[Lease]:
+    def _let_go(self, lease: Lease) -> None:
+        self.held.discard(lease)
+        if self._quotas.done(lease):
+            self._heard.set()
+        self._room_made.set()
+
+    async def _lease(self, asked: Mapping[str, Ask]) -> Claim:
         tries = 0
-        while not self.stopping:
+        while asked and not self.stopping:
             try:
                 # Suspects run one at a time: however many there are, they must not fill the memory.
-                return await self._connection.lease(most, suspects=self._suspects.qsize() < BATCH)
+                return await self._connection.lease(asked, suspects=self._suspects.qsize() < BATCH)
             except Exception as error:  # noqa: BLE001 - a fault of ours must not end the feed in silence
                 tries += 1
                 log.warning("lease_failed", error=type(error.__cause__ or error).__name__)
                 self._heard.clear()
                 await self._pause(RECONNECT.delay(tries, self._draw()))
-        return []
+        return Claim(leases=(), seen={})
 
     async def _pause(self, seconds: float) -> None:
         """Until something is heard, or `seconds` at most."""

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -11,6 +11,7 @@ from structlog.contextvars import bound_contextvars
 
 from receiver.dispatch import verdict
 from receiver.dispatch.call import Caller
+from receiver.dispatch.circuit import Circuit
 from receiver.dispatch.content import Readers, to_event
 from receiver.errors import LeaseLost, StoreUnavailable
 from receiver.handlers import Handler, Registry, RetryPolicy
@@ -43,6 +44,8 @@ class Parts:
     """Random numbers from 0 to 1."""
     due_in: Callable[[float], None]
     """Told the seconds until a failed run comes again."""
+    circuits: Mapping[str, Circuit]
+    """By handler: told how each run ended."""
     lease_seconds: float
 
 
@@ -78,6 +81,7 @@ class Slot:
             if _stops_us(error):
                 raise
         else:
+            self._parts.circuits[handler.name].ran(failed=False)
             self._parts.observer.ran(handler.name, "succeeded", time.perf_counter() - started)
 
     async def touch(self) -> None:
@@ -103,9 +107,9 @@ class Slot:
                 await asyncio.sleep(RECONNECT.delay(tries, self._parts.draw()))
 
     async def _fence(self, lease: Lease, handler: Handler) -> StoredEvent | None:
-        exhausted = lease.attempt > handler.policy.attempts
+        exhausted = lease.attempt > handler.options.policy.attempts
         if lease.event is None or exhausted:
-            await self._bury(lease, verdict.EXHAUSTED if exhausted else verdict.EVENT_GONE)
+            await self._bury(lease, handler, verdict.EXHAUSTED if exhausted else verdict.EVENT_GONE)
             return None
         try:
             await self._connection.begin(lease)
@@ -114,8 +118,8 @@ class Slot:
             return None
         return lease.event
 
-    async def _bury(self, lease: Lease, reason: str) -> None:
-        if not await self._connection.bury(lease, reason):
+    async def _bury(self, lease: Lease, handler: Handler, reason: str) -> None:
+        if not await self._connection.bury(lease, reason, blocks=handler.options.on_dead == "block"):
             self._lost(lease)
             return
         self._parts.observer.ran(lease.handler, "dead", 0)
@@ -137,7 +141,7 @@ class Slot:
             failure = verdict.stopped(error)
         else:
             cut = not self._connection.alive
-            failure = verdict.judge(error, lease.attempt, handler.policy, self._parts.draw(), cut=cut)
+            failure = verdict.judge(error, lease, handler.options, self._parts.draw(), cut=cut)
         if verdict.spoiled(error):
             await self._connection.discard()
         outcome = "dead" if failure.dead else "retry"
@@ -145,6 +149,8 @@ class Slot:
             outcome = "lost"
         elif not failure.dead:
             self._parts.due_in(failure.delay)
+        if verdict.blames(failure, error):
+            self._parts.circuits[handler.name].ran(failed=True)
         self._parts.observer.ran(handler.name, outcome, elapsed)
         tell = log.error if failure.dead else log.warning
         tell(

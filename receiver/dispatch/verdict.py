@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Final
 
 from receiver.errors import HandlerTimedOut, ReceiverError, StoreUnavailable, TransactionEnded
-from receiver.handlers import Dead, Retry, RetryPolicy
+from receiver.handlers import Dead, NotYet, Options, Retry
+from receiver.storage.leases import Lease
 from receiver.storage.outcomes import Failure
 
 _OURS: Final = str(Path(__file__).parent)
@@ -17,30 +18,47 @@ RAISED: Final = "handler_raised"
 EXHAUSTED: Final = "attempts_exhausted"
 EVENT_GONE: Final = "event_gone"
 STOPPED: Final = "worker_stopped"
+NEVER: Final = "not_yet_too_long"
 
 
-def judge(error: BaseException, attempt: int, policy: RetryPolicy, draw: float, *, cut: bool = False) -> Failure:
-    """What run number `attempt`, ended by `error`, comes to.
+def judge(error: BaseException, lease: Lease, options: Options, draw: float, *, cut: bool = False) -> Failure:
+    """What a run that was ended by `error` comes to.
 
     Args:
         error: what the handler raised, or what kept us from committing.
-        attempt: the run's number, from 1.
-        policy: the handler's.
+        lease: the run's.
+        options: the handler's.
         draw: a random number from 0 to 1.
         cut: the connection to Postgres was lost in that run.
     """
-    told = describe(error)
+    told, blocks, policy = describe(error), options.on_dead == "block", options.policy
     # What a handler committed by SQL of its own is out: another run would do it again.
     if isinstance(error, (Dead, TransactionEnded)):
-        return Failure(dead=True, delay=0, reason=reason_of(error), error=told)
-    if attempt >= policy.attempts:
-        return Failure(dead=True, delay=0, reason=EXHAUSTED, error=told)
+        return Failure(dead=True, delay=0, reason=reason_of(error), error=told, blocks=blocks)
+    if isinstance(error, NotYet):
+        return _deferred(error, lease, options, draw)
+    if lease.attempt >= policy.attempts:
+        return Failure(dead=True, delay=0, reason=EXHAUSTED, error=told, blocks=blocks)
     if isinstance(error, Retry) and error.after is not None:
         return Failure(dead=False, delay=error.after, reason=reason_of(error), error=told)
     reason = reason_of(error)
     if cut and reason == RAISED:
         reason = StoreUnavailable.reason
-    return Failure(dead=False, delay=policy.delay(attempt, draw), reason=reason, error=told)
+    return Failure(dead=False, delay=policy.delay(lease.attempt, draw), reason=reason, error=told)
+
+
+def _deferred(error: NotYet, lease: Lease, options: Options, draw: float) -> Failure:
+    told = describe(error)
+    left = options.policy.patience - (lease.deferred_seconds or 0.0)
+    if left <= 0:
+        return Failure(dead=True, delay=0, reason=NEVER, error=told, blocks=options.on_dead == "block")
+    delay = options.policy.patient_delay(lease.deferrals, draw) if error.after is None else error.after
+    return Failure(dead=False, delay=min(delay, left), reason=reason_of(error), error=told, counts=False, deferred=True)
+
+
+def blames(failure: Failure, error: BaseException) -> bool:
+    """Whether a failed run speaks against its handler, or what it needs: not if it chose its outcome in full view."""
+    return failure.counts and not isinstance(error, (Dead, StoreUnavailable))
 
 
 def stopped(error: BaseException) -> Failure:
@@ -54,8 +72,8 @@ def spoiled(error: BaseException) -> bool:
 
 
 def reason_of(error: BaseException) -> str:
-    """A stable code for errors of ours, the handler's own words for its `Retry` and `Dead`."""
-    if isinstance(error, (Retry, Dead, ReceiverError)):
+    """A stable code for errors of ours, the handler's own words for its `Retry`, `NotYet` and `Dead`."""
+    if isinstance(error, (Retry, NotYet, Dead, ReceiverError)):
         return str(error.reason)[:_REASON_LENGTH]
     return RAISED
 

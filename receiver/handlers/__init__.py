@@ -1,11 +1,28 @@
 """The merchant's functions: who wants which event, and when a failed run comes again.
 
-Reading order: `policy` (when to try again; what a handler may raise to decide it), `handler` (one function, checked),
-`registry` (all of them, by name and by what they want).
+Reading order: `policy` (when to try again; what a handler may raise to decide it), `lanes` (what stays in order),
+`options` (how one is to be run), `handler` (one function, checked), `registry` (all of them, by name and by what they
+want).
 """
 
 from receiver.handlers.handler import AsyncFunction, Handler, Route, SyncFunction
-from receiver.handlers.policy import Dead, Retry, RetryPolicy
+from receiver.handlers.lanes import Lane, OnDead, lane_number
+from receiver.handlers.options import Options
+from receiver.handlers.policy import Dead, NotYet, Retry, RetryPolicy
 from receiver.handlers.registry import Registry
 
-__all__ = ["AsyncFunction", "Dead", "Handler", "Registry", "Retry", "RetryPolicy", "Route", "SyncFunction"]
+__all__ = [
+    "AsyncFunction",
+    "Dead",
+    "Handler",
+    "Lane",
+    "NotYet",
+    "OnDead",
+    "Options",
+    "Registry",
+    "Retry",
+    "RetryPolicy",
+    "Route",
+    "SyncFunction",
+    "lane_number",
+]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 
 from receiver.errors import HandlerError
 from receiver.events import Event
-from receiver.handlers.policy import RetryPolicy
+from receiver.handlers.options import Options
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncSession
@@ -18,9 +18,6 @@ if TYPE_CHECKING:
 AsyncFunction: TypeAlias = "Callable[[Event, AsyncSession], Awaitable[object]]"
 SyncFunction: TypeAlias = "Callable[[Event, Session], object]"
 Function: TypeAlias = "AsyncFunction | SyncFunction"
-
-DEFAULT_TIMEOUT: Final = 300.0
-"""Seconds: a handler that hangs must not hold its dispatch for ever."""
 
 # The name stands in rows and, as a literal, in the dispatcher's own statements.
 _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.:-]{0,99}")
@@ -56,9 +53,8 @@ class Handler:
     """A coroutine function; else it runs in a thread, with a sync session."""
     routes: tuple[Route, ...]
     """It gets an event once, however many of these want it."""
-    policy: RetryPolicy
-    timeout: float
-    """Seconds that one run may take."""
+    options: Options
+    """How it is to be run."""
 
     @property
     def place(self) -> str:

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 _MOST_ATTEMPTS: Final = 1_000
+_PATIENT_CAP: Final = 600.0
+_PATIENT_STEPS: Final = 10
 _LONGEST: Final = 366 * 86_400.0
 """Seconds; what is to wait for longer is forgotten rather than planned."""
 
@@ -39,6 +41,8 @@ class RetryPolicy:
     """Runs in all; when the last one fails the dispatch is dead."""
     jitter: Literal["full", "none"] = "full"
     """`none` waits the longest time each time."""
+    patience: float = 259_200.0
+    """Seconds, three days by default: how long a handler may say `NotYet` before the dispatch is dead."""
 
     def __post_init__(self) -> None:
         """Refuse what could not work, where it is written and not at the first failure."""
@@ -46,6 +50,7 @@ class RetryPolicy:
         _check("factor", self.factor, self.factor >= 1)
         _check("cap", self.cap, self.first <= self.cap <= _LONGEST)
         _check("attempts", self.attempts, 1 <= self.attempts <= _MOST_ATTEMPTS)
+        _check("patience", self.patience, 0 < self.patience <= _LONGEST)
         if self.jitter not in {"full", "none"}:
             raise ValueError(f"jitter: must be 'full' or 'none', not {self.jitter!r}")
 
@@ -59,6 +64,16 @@ class RetryPolicy:
         most = self._most(attempt - 1)
         return most * draw if self.jitter == "full" else most
 
+    def patient_delay(self, deferrals: int, draw: float) -> float:
+        """Seconds to wait after `NotYet`: 1 to 2 at first, doubling, at most 5 to 10 minutes.
+
+        Args:
+            deferrals: how often it was said before.
+            draw: a random number from 0 to 1.
+        """
+        most = _PATIENT_CAP if deferrals >= _PATIENT_STEPS else min(2.0 ** (deferrals + 1), _PATIENT_CAP)
+        return most * (1 + draw) / 2
+
     def _most(self, steps: int) -> float:
         if self.factor > 1 and steps >= math.log(self.cap / self.first, self.factor):
             return self.cap  # also where the power would overflow
@@ -68,6 +83,13 @@ class RetryPolicy:
 def _check(name: str, value: float, holds: bool) -> None:  # noqa: FBT001 - reads as the sentence that it is
     if not math.isfinite(value) or not holds:
         raise ValueError(f"{name}: {value!r} is out of range")
+
+
+def _seconds(after: float | dt.timedelta | None) -> float | None:
+    seconds = after.total_seconds() if isinstance(after, dt.timedelta) else after
+    if seconds is not None:
+        _check("after", seconds, 0 <= seconds <= _LONGEST)
+    return seconds
 
 
 class Retry(Exception):
@@ -86,10 +108,28 @@ class Retry(Exception):
     def __init__(self, after: float | dt.timedelta | None = None, reason: str = "retry_asked") -> None:
         """Keep the wish."""
         super().__init__(reason)
-        seconds = after.total_seconds() if isinstance(after, dt.timedelta) else after
-        if seconds is not None:
-            _check("after", seconds, 0 <= seconds <= _LONGEST)
-        self.after = seconds
+        self.after = _seconds(after)
+        self.reason = reason
+
+
+class NotYet(Exception):
+    """Raised by a handler: what this event needs is not there yet, the order for example. Run me again, patiently.
+
+    It uses up no attempt. Asked again after seconds at first, then every five to ten minutes, until the policy's
+    `patience` is over; then the dispatch is dead.
+
+    Args:
+        reason: what is missing, in a few words; shown to operators.
+        after: seconds, or a timedelta; None leaves it to the schedule.
+
+    Raises:
+        ValueError: `after` is negative, or longer than a year.
+    """
+
+    def __init__(self, reason: str = "not_yet", after: float | dt.timedelta | None = None) -> None:
+        """Keep the wish."""
+        super().__init__(reason)
+        self.after = _seconds(after)
         self.reason = reason
 
 

@@ -1,12 +1,13 @@
 """All handlers of a program: by name for the worker, by what they want for ingress."""
 
-import math
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import replace
 from typing import Final, TypeVar
 
 from receiver.errors import HandlerError
-from receiver.handlers.handler import DEFAULT_TIMEOUT, Function, Handler, Route, checked_kind, checked_name, place
+from receiver.handlers.handler import Function, Handler, Route, checked_kind, checked_name, place
+from receiver.handlers.lanes import Lane, OnDead
+from receiver.handlers.options import DEFAULT_TIMEOUT, Options
 from receiver.handlers.policy import RetryPolicy
 
 HandlerFunction = TypeVar("HandlerFunction", bound=Function)
@@ -24,7 +25,7 @@ class Registry:
     def __init__(self, *, retry: RetryPolicy | None = None) -> None:
         self._retry = retry or RetryPolicy()
         self._handlers: dict[str, Handler] = {}
-        self._wanting: dict[tuple[str, str, str | None], tuple[str, ...]] = {}
+        self._wanting: dict[tuple[str, str, str | None], tuple[Handler, ...]] = {}
 
     def on(
         self,
@@ -33,11 +34,14 @@ class Registry:
         name: str | None = None,
         retry: RetryPolicy | None = None,
         timeout: float | None = None,
+        lane: Lane | None = None,
+        on_dead: OnDead = "pass",
+        concurrency: int | None = None,
     ) -> Callable[[HandlerFunction], HandlerFunction]:
         """Decorate `async def handler(event, tx)` or `def handler(event, tx)`.
 
-        Stacked on one function it makes one handler that wants all that the decorators name; retry and timeout must
-        then agree.
+        Stacked on one function it makes one handler that wants all that the decorators name; their other arguments
+        must then agree.
 
         Args:
             source: name of a source, or of a provider: then of all its sources.
@@ -47,20 +51,34 @@ class Registry:
             retry: when failed runs come again.
             timeout: seconds that one run may take; None: 300, since a run that hangs would hold its dispatch for ever.
                 `math.inf` asks for just that.
+            lane: `entity`, or a function of the event that names the lane (None: no lane). In one lane one runs at a
+                time, the oldest first; other lanes never wait.
+            on_dead: in a lane: `block` keeps what is behind a dead dispatch waiting until it is replayed.
+            concurrency: runs at once in one worker; None: as many as the worker has slots.
 
         Raises:
             HandlerError: it could not work. The message names the handler.
         """
 
         def register(function: HandlerFunction) -> HandlerFunction:
-            seconds = DEFAULT_TIMEOUT if timeout is None else timeout
-            self._add(_made(function, Route(source=source, patterns=types), name, retry or self._retry, seconds))
+            checked = checked_name(function, name)
+            try:
+                options = Options(
+                    policy=retry or self._retry,
+                    timeout=DEFAULT_TIMEOUT if timeout is None else timeout,
+                    lane=lane,
+                    on_dead=on_dead,
+                    concurrency=concurrency,
+                )
+            except ValueError as error:
+                raise HandlerError(f"handler {checked!r}, {place(function)}: {error}") from None
+            self._add(_made(function, Route(source=source, patterns=types), checked, options))
             return function
 
         return register
 
-    def wanting(self, source: str, provider: str, kind: str | None) -> tuple[str, ...]:
-        """The names of the handlers that want an event.
+    def wanting(self, source: str, provider: str, kind: str | None) -> tuple[Handler, ...]:
+        """The handlers that want an event.
 
         Args:
             source: the account that it came to.
@@ -70,7 +88,7 @@ class Registry:
         asked = (source, provider, kind)
         found = self._wanting.get(asked)
         if found is None:
-            found = tuple(handler.name for handler in self if handler.wants(*asked))
+            found = tuple(handler for handler in self if handler.wants(*asked))
             if len(self._wanting) >= _MOST_CACHED:  # types come from outside: the cache must not grow with them
                 self._wanting.clear()
             self._wanting[asked] = found
@@ -108,21 +126,14 @@ class Registry:
         self._wanting.clear()
 
 
-def _made(function: Function, route: Route, name: str | None, policy: RetryPolicy, timeout: float) -> Handler:
-    checked = checked_name(function, name)
-    label = f"handler {checked!r}, {place(function)}"
+def _made(function: Function, route: Route, name: str, options: Options) -> Handler:
     if not route.source or not all(route.patterns):
-        raise HandlerError(f"{label}: an empty source or event type matches nothing; leave types out to get every one")
-    if math.isnan(timeout) or timeout <= 0:
-        raise HandlerError(f"{label}: timeout must be seconds above zero, not {timeout!r}")
-    return Handler(
-        name=checked,
-        function=function,
-        is_async=checked_kind(function, checked),
-        routes=(route,),
-        policy=policy,
-        timeout=timeout,
-    )
+        raise HandlerError(
+            f"handler {name!r}, {place(function)}: an empty source or event type matches nothing; leave types out to"
+            " get every one"
+        )
+    is_async = checked_kind(function, name)
+    return Handler(name=name, function=function, is_async=is_async, routes=(route,), options=options)
 
 
 def _stacked(known: Handler, again: Handler) -> Handler:
@@ -130,6 +141,6 @@ def _stacked(known: Handler, again: Handler) -> Handler:
         raise HandlerError(
             f"handler {known.name!r} is registered twice: {known.place} and {again.place}; give one another name=…"
         )
-    if (known.policy, known.timeout) != (again.policy, again.timeout):
-        raise HandlerError(f"handler {known.name!r}, {known.place}: its decorators disagree on retry or timeout")
+    if known.options != again.options:
+        raise HandlerError(f"handler {known.name!r}, {known.place}: its decorators disagree on more than what it wants")
     return replace(known, routes=known.routes + again.routes)

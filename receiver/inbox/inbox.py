@@ -127,7 +127,7 @@ class Inbox:
         for row, outcome in zip(rows, outcomes, strict=True):
             if outcome is Outcome.CONFLICT:
                 continue
-            owed = owed or (outcome is Outcome.STORED and bool(row.handlers))
+            owed = owed or (outcome is Outcome.STORED and bool(row.owed))
             if namespace is not None:
                 self._marks.leave(namespace, row.key, row.fingerprint)
         return owed

@@ -13,6 +13,7 @@ import structlog
 
 from receiver.errors import BodyCompressed, BodyTooLarge, ReceiverError, VerificationError
 from receiver.events import Callback, Verified
+from receiver.handlers import Handler
 from receiver.inbox import Inbox, Outcome
 from receiver.ingress.answers import Answer, failure, success
 from receiver.ingress.arrivals import to_arrival, to_odd
@@ -25,7 +26,7 @@ log = structlog.get_logger(__name__)
 PREFIX: Final = "/callbacks/"
 _SHARE_OF_PATIENCE: Final = 0.8  # the rest of the provider's deadline is the network's
 
-Wanting = Callable[[str, str, str | None], tuple[str, ...]]
+Wanting = Callable[[str, str, str | None], tuple[Handler, ...]]
 Answered = Callable[[Answer], None]
 Headers = list[tuple[bytes, bytes]]
 
@@ -36,7 +37,7 @@ class Intake:
     Args:
         inbox: stores.
         sources: by name.
-        wanting: (source, provider, type) to the names of the handlers that want it.
+        wanting: (source, provider, type) to the handlers that want it.
         metrics: counts.
         body_limit: bytes.
         answer_deadline: seconds; a provider that waits less shortens it for its sources.

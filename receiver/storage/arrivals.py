@@ -34,8 +34,8 @@ class Arrival(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     headers: Mapping[str, str]
     """The allow-listed headers."""
     body: bytes
-    handlers: tuple[str, ...]
-    """The handlers that want it: one dispatch row each."""
+    owed: tuple[tuple[str, int | None], ...]
+    """The handlers that want it and the lane in each (None: no lane): one dispatch row each."""
 
 
 Fingerprints = dict[bytes, bytes | None]
@@ -61,9 +61,10 @@ WITH arrival AS MATERIALIZED (
     SELECT id, key, source, provider, external_id, type, entity_id, livemode, occurred_at, headers, body
     FROM arrival JOIN fresh ON fresh.event_id = arrival.id
 ), owed AS (
-    INSERT INTO receiver.dispatch (event_id, handler)
-    SELECT d.event_id, d.handler
-    FROM unnest($6::uuid[], $7::text[]) AS d(event_id, handler) JOIN fresh USING (event_id)
+    INSERT INTO receiver.dispatch (event_id, handler, lane, lane_at)
+    SELECT d.event_id, d.handler, d.lane, coalesce(d.lane_at, CASE WHEN d.lane IS NOT NULL THEN now() END)
+    FROM unnest($6::uuid[], $7::text[], $8::bigint[], $9::timestamptz[]) AS d(event_id, handler, lane, lane_at)
+    JOIN fresh USING (event_id)
 )
 SELECT event_id, NULL::bytea, NULL::bytea FROM fresh
 UNION ALL
@@ -108,15 +109,17 @@ class ArrivalStatements:
             The ids (16 bytes) of the events that are now stored for the first time; and the fingerprints under the
             keys that were stored before this statement began. A key in neither was stored by somebody else meanwhile.
         """
-        owed = [(arrival.event_id, handler) for arrival in arrivals for handler in arrival.handlers]
+        owed = [(a.event_id, name, lane, a.occurred_at) for a in arrivals for name, lane in a.owed]
         rows = await self._store.fetch(
             [a.key for a in arrivals],
             [a.event_id for a in arrivals],
             [a.fingerprint for a in arrivals],
             [a.body for a in arrivals],
             [_told(a) for a in arrivals],
-            [event_id for event_id, _ in owed],
-            [handler for _, handler in owed],
+            [event_id for event_id, _, _, _ in owed],
+            [handler for _, handler, _, _ in owed],
+            [lane for _, _, lane, _ in owed],
+            [None if lane is None else at for _, _, lane, at in owed],
             timeout=seconds,
         )
         fresh = {row[0].bytes for row in rows if row[0] is not None}

@@ -1,13 +1,15 @@
 """Who runs what, and for how long: leasing due dispatches, keeping leases alive, giving them back.
 
-Everything here runs on a connection of the dispatcher's own, each statement a transaction by itself under READ
-COMMITTED, by the database's clock alone.
+Everything here runs on a connection of the dispatcher's own under READ COMMITTED, by the database's clock alone. The
+statements, and why they keep order, stand in `claims`.
 """
 
 import asyncio
 import datetime as dt
 import uuid
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from typing import Final
 
 import asyncpg
@@ -15,6 +17,7 @@ import msgspec
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from receiver.errors import StoreUnavailable
+from receiver.storage import claims
 from receiver.storage.engine import make_engine
 from receiver.storage.own import CUT, OwnConnection
 
@@ -22,64 +25,15 @@ _ANSWER_SECONDS: Final = 10.0
 _SUSPECT_AFTER: Final = 2
 """Attempts after which a dispatch whose lease is lost once more is a suspect."""
 
-# By due_at alone: rows that are due at the same instant lie in the order of their arrival, and a tie-break would
-# have to sort a whole replay before the first row of it could be taken.
-_LEASE: Final = """
-WITH due AS MATERIALIZED (
-    SELECT event_id, handler, state, epoch, attempts, trigger, worker, leased_at, due_at
-    FROM receiver.dispatch
-    WHERE state IN ('ready', 'leased') AND due_at <= now() AND handler = ANY($1::text[])
-        AND ($6 OR state = 'ready' OR attempts < $5)
-    ORDER BY due_at
-    LIMIT $2
-    FOR UPDATE SKIP LOCKED
-), lost AS (
-    INSERT INTO receiver.attempt
-        (event_id, handler, epoch, number, trigger, worker, started_at, finished_at, outcome, reason)
-    SELECT event_id, handler, epoch, attempts, trigger, coalesce(worker, 'unknown'), coalesce(leased_at, due_at),
-           due_at, 'lost', 'lease_expired'
-    FROM due WHERE state = 'leased'
-    ON CONFLICT DO NOTHING
-), leased AS (
-    UPDATE receiver.dispatch AS d
-    SET state = 'leased', epoch = d.epoch + 1, due_at = now() + $3, worker = $4, leased_at = now(),
-        attempts = d.attempts + CASE WHEN due.state = 'leased' AND due.attempts >= $5 THEN 0 ELSE 1 END
-    FROM due
-    WHERE d.event_id = due.event_id AND d.handler = due.handler
-    RETURNING d.event_id, d.handler, d.epoch, due.attempts, due.state = 'leased' AND due.attempts >= $5 AS suspect,
-        due.due_at
-)
-SELECT l.event_id, l.handler, l.epoch, l.attempts + 1, l.suspect, e.source, e.provider, e.external_id, e.type,
-       e.entity_id, e.livemode, e.occurred_at, e.received_at, e.headers::text, e.body
-FROM leased AS l LEFT JOIN receiver.event AS e ON e.id = l.event_id
-ORDER BY CASE WHEN l.suspect THEN l.attempts ELSE 0 END, l.due_at
-"""
-
-# SKIP LOCKED: a row that is locked is being run, and its lock guards it better than any lease.
-_RENEW: Final = """
-WITH held AS MATERIALIZED (
-    SELECT d.event_id, d.handler
-    FROM unnest($1::uuid[], $2::text[], $3::int[]) AS t(event_id, handler, epoch)
-    JOIN receiver.dispatch AS d USING (event_id, handler)
-    WHERE d.epoch = t.epoch AND d.state || '' = 'leased'
-    FOR UPDATE OF d SKIP LOCKED
-)
-UPDATE receiver.dispatch AS d SET due_at = now() + $4
-FROM held WHERE d.event_id = held.event_id AND d.handler = held.handler
-"""
-
-_GIVE_BACK: Final = """
-UPDATE receiver.dispatch AS d
-SET state = 'ready', due_at = now(), attempts = t.attempts
-FROM unnest($1::uuid[], $2::text[], $3::int[], $4::int[]) AS t(event_id, handler, epoch, attempts)
-WHERE d.event_id = t.event_id AND d.handler = t.handler AND d.epoch = t.epoch AND d.state || '' = 'leased'
-"""
+_LOCKED_SECONDS: Final = 2
+"""How long a frozen worker may keep the lanes that it was looking at."""
 
 
 def lease_engine(url: str) -> AsyncEngine:
     """The engine of a `LeaseConnection`."""
     settings = {
         "default_transaction_isolation": "read committed",
+        "idle_in_transaction_session_timeout": f"{_LOCKED_SECONDS}s",
         # A lease need not outlive a crash of Postgres: the run that rests on it commits after it, in WAL order.
         "synchronous_commit": "off",
         # The queue's statistics lag behind the queue: a plan made while it was empty must not scan it when it is full.
@@ -119,8 +73,33 @@ class Lease(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     suspect: bool
     """It was lost more than once: it may be what kills workers. It is counted when it starts, not by its lease, and
     runs by itself: those who only died beside it must not be worn out with it."""
+    lane: int | None
+    """What it must stay in order with; None: nothing."""
+    late: bool
+    """A later event of its lane has been handled before it."""
+    deferrals: int
+    """How often its handler has said NotYet,"""
+    deferred_seconds: float | None
+    """and how long ago for the first time."""
     event: StoredEvent | None
     """None: the event's row is gone."""
+
+
+class Ask(msgspec.Struct, frozen=True):
+    """What is wanted of one handler."""
+
+    most: int
+    """Leases."""
+    look: int
+    """Due dispatches to look at for them: more than `most` where many of them stand in few lanes."""
+
+
+class Claim(msgspec.Struct, frozen=True, kw_only=True):
+    """What a look at the queue brought."""
+
+    leases: tuple[Lease, ...]
+    seen: Mapping[str, int]
+    """By handler: how many due dispatches were seen, those among them that must wait for others of their lane."""
 
 
 class LeaseConnection:
@@ -129,35 +108,70 @@ class LeaseConnection:
     Args:
         engine: see `lease_engine`.
         worker: who leases.
-        handlers: names of the handlers that this worker knows; dispatches of others are left untouched.
         seconds: how long a lease lasts.
     """
 
-    def __init__(self, engine: AsyncEngine, *, worker: str, handlers: Sequence[str], seconds: float) -> None:
+    def __init__(self, engine: AsyncEngine, *, worker: str, seconds: float) -> None:
         self._engine = engine
         self._worker = worker
-        self._handlers = list(handlers)
         self._length = dt.timedelta(seconds=seconds)
         self._own: OwnConnection | None = None
         self._one_at_a_time = asyncio.Lock()
 
-    async def lease(self, most: int, *, suspects: bool = True) -> list[Lease]:
-        """Lease and commit up to `most` dispatches, those first that have been due for longest.
+    async def lease(self, asked: Mapping[str, Ask], *, suspects: bool = True) -> Claim:
+        """Lease and commit due dispatches, of each handler those first that have been due for longest.
 
         Args:
-            most: how many.
+            asked: by handler's name, how many; dispatches of others are left untouched.
             suspects: also those that would be suspects, see `Lease`.
 
         Eligible: ready and due, or leased by somebody whose lease ran out and who holds no lock on it, i.e. is not
-        running it. The epoch rises by one, which fences the previous owner out; a lost lease leaves its record.
-        The attempt is counted here already, which catches a handler that kills its worker.
+        running it; in a lane only the oldest unfinished one, and only while no other is leased. The epoch rises by
+        one, which fences the previous owner out; a lost lease leaves its record. The attempt is counted here already,
+        which catches a handler that kills its worker.
 
         Raises:
             StoreUnavailable: Postgres cannot be reached, or did not answer; what it leased then will run out.
         """
-        values = (self._handlers, most, self._length, self._worker, _SUSPECT_AFTER, suspects)
-        rows = await self._fetch(_LEASE, *values)
-        return [_lease(row) for row in rows]
+        async with self._connected() as own:
+            rows = await own.raw.fetch(
+                claims.CLAIM,
+                list(asked),
+                [ask.most for ask in asked.values()],
+                self._length,
+                self._worker,
+                _SUSPECT_AFTER,
+                suspects,
+                [ask.look for ask in asked.values()],
+                timeout=_ANSWER_SECONDS,
+            )
+            seen = Counter(row[1] for row in rows)
+            leased = [row for row in rows if row[2] is not None]
+            candidates = [row for row in rows if row[2] is None]
+            if candidates:
+                leased += await self._lease_heads(own, candidates, asked)
+        leased.sort(key=_turn)
+        return Claim(leases=tuple(_lease(row) for row in leased), seen=seen)
+
+    async def _lease_heads(
+        self, own: OwnConnection, candidates: Sequence[asyncpg.Record], asked: Mapping[str, Ask]
+    ) -> list[asyncpg.Record]:
+        """Lease the heads of the candidates' lanes, park what stands behind them."""
+        lanes = _lanes(candidates, asked)
+        listed = ",".join(str(lane) for lane in sorted(lanes))
+        await own.say(claims.LOCK.format(lanes=listed), _ANSWER_SECONDS)
+        near = [row for row in candidates if row[5] in lanes]
+        rows = await own.raw.fetch(
+            claims.LANES,
+            [row[0] for row in near],
+            [row[1] for row in near],
+            self._length,
+            self._worker,
+            _SUSPECT_AFTER,
+            timeout=_ANSWER_SECONDS,
+        )
+        await own.say("COMMIT", _ANSWER_SECONDS)
+        return rows
 
     async def renew(self, leases: Sequence[Lease]) -> None:
         """Let those of `leases` that are still ours, and not being run, last from now on.
@@ -165,7 +179,7 @@ class LeaseConnection:
         Raises:
             StoreUnavailable: Postgres cannot be reached, or did not answer.
         """
-        await self._fetch(_RENEW, *_columns(leases), self._length)
+        await self._fetch(claims.RENEW, *_columns(leases), self._length)
 
     async def give_back(self, leases: Sequence[Lease]) -> None:
         """Make those of `leases` that are still ours due at once, as if they had never been leased.
@@ -173,7 +187,7 @@ class LeaseConnection:
         Raises:
             StoreUnavailable: Postgres cannot be reached, or did not answer; they will run out.
         """
-        await self._fetch(_GIVE_BACK, *_columns(leases), [lease.attempt - 1 for lease in leases])
+        await self._fetch(claims.GIVE_BACK, *_columns(leases), [lease.attempt - 1 for lease in leases])
 
     async def close(self) -> None:
         """Close the connection."""
@@ -181,20 +195,43 @@ class LeaseConnection:
         if own is not None:
             await own.discard()
 
-    async def _fetch(self, statement: str, *values: object) -> list[asyncpg.Record]:
+    async def _fetch(self, statement: str, *values: object) -> None:
+        async with self._connected() as own:
+            await own.raw.fetch(statement, *values, timeout=_ANSWER_SECONDS)
+
+    @asynccontextmanager
+    async def _connected(self) -> AsyncIterator[OwnConnection]:
         async with self._one_at_a_time:
             if self._own is None or not self._own.alive:
                 await self.close()
                 self._own = await OwnConnection.open(self._engine)
             try:
-                return await self._own.raw.fetch(statement, *values, timeout=_ANSWER_SECONDS)
+                yield self._own
             except (*CUT, asyncpg.PostgresError) as error:
                 await self.close()
                 raise StoreUnavailable("Postgres did not answer") from error
+            except BaseException:  # in the middle of a transaction, perhaps: its locks must not outlive it
+                await self.close()
+                raise
+
+
+def _lanes(candidates: Sequence[asyncpg.Record], asked: Mapping[str, Ask]) -> set[int]:
+    """The lanes to look at: of each handler as many as it may have leases."""
+    chosen: dict[str, set[int]] = {}
+    for row in candidates:
+        lanes = chosen.setdefault(row[1], set())
+        if len(lanes) < asked[row[1]].most:
+            lanes.add(row[5])
+    return set().union(*chosen.values())
 
 
 def _columns(leases: Sequence[Lease]) -> tuple[list[uuid.UUID], list[str], list[int]]:
     return [lease.event_id for lease in leases], [lease.handler for lease in leases], [lease.epoch for lease in leases]
+
+
+def _turn(row: asyncpg.Record) -> tuple[int, dt.datetime]:
+    """Suspects by their attempts, which grow with each that they survive; all else by what has been due for longest."""
+    return (row[3] if row[4] else 0, row[9])
 
 
 def _lease(row: asyncpg.Record) -> Lease:
@@ -204,20 +241,29 @@ def _lease(row: asyncpg.Record) -> Lease:
         epoch=row[2],
         attempt=row[3],
         suspect=row[4],
-        event=_event(row) if row[5] is not None else None,
+        lane=row[5],
+        late=row[6],
+        deferrals=row[7],
+        deferred_seconds=row[8],
+        event=_event(row) if row[_FIRST] is not None else None,
     )
 
 
+_FIRST: Final = 10
+"""The event's first column."""
+
+
 def _event(row: asyncpg.Record) -> StoredEvent:
+    source, provider, external_id, kind, entity_id, livemode, occurred_at, received_at, headers, body = row[_FIRST:]
     return StoredEvent(
-        source=row[5],
-        provider=row[6],
-        external_id=row[7],
-        type=row[8],
-        entity_id=row[9],
-        livemode=row[10],
-        occurred_at=row[11],
-        received_at=row[12],
-        headers=row[13],
-        body=row[14],
+        source=source,
+        provider=provider,
+        external_id=external_id,
+        type=kind,
+        entity_id=entity_id,
+        livemode=livemode,
+        occurred_at=occurred_at,
+        received_at=received_at,
+        headers=headers,
+        body=body,
     )

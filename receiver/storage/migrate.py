@@ -1,6 +1,7 @@
 """Brings schema `receiver` to the newest revision, one program at a time."""
 
 import datetime as dt
+import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
@@ -17,15 +18,19 @@ from receiver.errors import SettingsError
 from receiver.storage.engine import CONNECT_TIMEOUT, async_url, raw_connection
 from receiver.storage.partitions import ensure_partitions
 
-_LOCK: Final = sa.text("SELECT pg_advisory_lock(hashtext('receiver.migrate'))")
+_LOCK: Final = sa.text("SELECT pg_try_advisory_lock(hashtext('receiver.migrate'))")
 _UNLOCK: Final = sa.text("SELECT pg_advisory_unlock(hashtext('receiver.migrate'))")
+_LOCK_PAUSE: Final = 0.1
 _PACKAGE: Final = Path(__file__).resolve().parents[1]
 
 
 @contextmanager
 def locked(connection: Connection) -> Iterator[None]:
     """Hold the migration lock of this database on `connection`; waits for whoever has it."""
-    connection.execute(_LOCK)
+    # Asked again and again: a statement that waits holds a snapshot, for which CREATE INDEX CONCURRENTLY would wait.
+    while not connection.execute(_LOCK).scalar():
+        connection.commit()
+        time.sleep(_LOCK_PAUSE)
     connection.commit()
     try:
         yield

@@ -40,18 +40,56 @@ WITH done AS (
 SELECT 1 / count(*) FROM done
 """
 
-_FAIL: Final = """
-PREPARE receiver_fail(uuid, text, int, text, float8, float8, text, text, int) AS
+# In a lane, under its lock: who comes first of the others is made ready if it waits. It may be older than a run that
+# comes again later, which it then overtakes; else it is next only if this one leaves the lane.
+_NEXT: Final = """
+other AS (
+    SELECT event_id, handler, lane_at, state FROM receiver.dispatch
+    WHERE lane = {lane} AND (state IN ('ready', 'waiting', 'leased') OR blocks) AND event_id <> $1
+    ORDER BY lane_at, event_id
+    LIMIT 1
+), promoted AS (
+    UPDATE receiver.dispatch AS d SET state = 'ready'
+    FROM other, {own} AS own
+    WHERE d.event_id = other.event_id AND d.handler = other.handler AND other.state = 'waiting'
+        AND ({leaves} OR (other.lane_at, other.event_id) < (own.lane_at, $1))
+)"""
+
+_SUCCEED_IN_LANE: Final = f"""
+PREPARE receiver_succeed_in_lane(uuid, text, int, bigint) AS
+WITH done AS (
+    UPDATE receiver.dispatch SET state = 'succeeded', due_at = now(), reason = NULL
+    WHERE event_id = $1 AND handler = $2 AND epoch = $3 AND state || '' = 'leased'
+        AND current_setting('receiver.fence', true) = $3::text
+    RETURNING attempts, trigger, worker, lane_at
+), tried AS (
+    INSERT INTO receiver.attempt
+        (event_id, handler, epoch, number, trigger, worker, started_at, finished_at, outcome)
+    SELECT $1, $2, $3, attempts, trigger, worker, now(), clock_timestamp(), 'succeeded' FROM done
+), handled AS (
+    INSERT INTO receiver.lane AS l (lane, handler, handled_at, event_id)
+    SELECT $4, $2, lane_at, $1 FROM done
+    ON CONFLICT (lane) DO UPDATE SET handled_at = excluded.handled_at, event_id = excluded.event_id
+    WHERE (l.handled_at, l.event_id) < (excluded.handled_at, excluded.event_id)
+), {_NEXT.format(lane="$4", own="done", leaves="true")}
+SELECT 1 / count(*) FROM done
+"""
+
+# $9: 1 if it counts as an attempt, $10: how it blocks its lane if it is dead, $11: 1 if its handler deferred it.
+_FAIL: Final = f"""
+PREPARE receiver_fail(uuid, text, int, text, float8, float8, text, text, int, boolean, int, bigint) AS
 WITH held AS MATERIALIZED (
-    SELECT attempts, trigger, worker FROM receiver.dispatch
+    SELECT attempts, trigger, worker, lane_at FROM receiver.dispatch
     WHERE event_id = $1 AND handler = $2 AND epoch = $3 AND state || '' = 'leased'
     FOR UPDATE
 ), failed AS (
     UPDATE receiver.dispatch AS d
     SET state = CASE $4 WHEN 'dead' THEN 'dead' ELSE 'ready' END, due_at = now() + make_interval(secs => $5),
-        trigger = 'scheduled', reason = $7, attempts = d.attempts - $9
+        trigger = 'scheduled', reason = $7, attempts = d.attempts - 1 + $9, blocks = $4 = 'dead' AND $10,
+        deferrals = d.deferrals + $11,
+        deferred_at = CASE $11 WHEN 1 THEN coalesce(d.deferred_at, now()) ELSE d.deferred_at END
     FROM held WHERE d.event_id = $1 AND d.handler = $2
-)
+), {_NEXT.format(lane="$12", own="held", leaves="($4 = 'dead' AND NOT $10)")}
 INSERT INTO receiver.attempt
     (event_id, handler, epoch, number, trigger, worker, started_at, finished_at, outcome, reason, error)
 SELECT $1, $2, $3, attempts, trigger, worker, now() - make_interval(secs => $6), now(), $4, $7, $8 FROM held
@@ -63,13 +101,19 @@ UPDATE receiver.dispatch SET attempts = attempts + 1
 WHERE event_id = $1 AND handler = $2 AND epoch = $3 AND state || '' = 'leased'
 """
 
-_BURY: Final = """
-PREPARE receiver_bury(uuid, text, int, int, text) AS
-UPDATE receiver.dispatch SET state = 'dead', due_at = now(), attempts = $4, reason = $5
-WHERE event_id = $1 AND handler = $2 AND epoch = $3 AND state || '' = 'leased'
+_BURY: Final = f"""
+PREPARE receiver_bury(uuid, text, int, int, text, boolean, bigint) AS
+WITH held AS MATERIALIZED (
+    SELECT lane_at FROM receiver.dispatch
+    WHERE event_id = $1 AND handler = $2 AND epoch = $3 AND state || '' = 'leased'
+    FOR UPDATE
+), {_NEXT.format(lane="$7", own="held", leaves="NOT $6")}
+UPDATE receiver.dispatch AS d
+SET state = 'dead', due_at = now(), attempts = $4, reason = $5, blocks = $6
+FROM held WHERE d.event_id = $1 AND d.handler = $2
 """
 
-PREPARE: Final = f"{_FENCE};{_SUCCEED};{_FAIL};{_COUNT};{_BURY}"
+PREPARE: Final = f"{_FENCE};{_SUCCEED};{_SUCCEED_IN_LANE};{_FAIL};{_COUNT};{_BURY}"
 
 # Locked rows are being run at this moment: they need no replay, and waiting for them would take as long as they do.
 _REPLAY: Final = """
@@ -79,7 +123,8 @@ WITH chosen AS MATERIALIZED (
     FOR UPDATE SKIP LOCKED
 )
 UPDATE receiver.dispatch AS d
-SET state = 'ready', due_at = now(), attempts = 0, epoch = d.epoch + 1, trigger = 'manual', reason = NULL
+SET state = 'ready', due_at = now(), attempts = 0, epoch = d.epoch + 1, trigger = 'manual', reason = NULL,
+    blocks = false, deferrals = 0, deferred_at = NULL
 FROM chosen WHERE d.event_id = chosen.event_id AND d.handler = chosen.handler
 RETURNING d.event_id, d.handler
 """
@@ -108,6 +153,10 @@ class Failure(msgspec.Struct, frozen=True, kw_only=True):
     """Type, message and place of the exception."""
     counts: bool = True
     """False where the handler is not to blame."""
+    deferred: bool = False
+    """The handler said that it is too early."""
+    blocks: bool = False
+    """If it is dead, its lane waits for its replay."""
 
 
 def fence(lease: Lease) -> str:
@@ -117,7 +166,9 @@ def fence(lease: Lease) -> str:
 
 def succeed(lease: Lease) -> str:
     """Record success and commit. Fails with division by zero if this is not the transaction of our fence."""
-    return f"EXECUTE receiver_succeed({_key(lease)}); COMMIT"
+    if lease.lane is None:
+        return f"EXECUTE receiver_succeed({_key(lease)}); COMMIT"
+    return f"{_locked(lease)}EXECUTE receiver_succeed_in_lane({_key(lease)}, {lease.lane}); COMMIT"
 
 
 def fail(lease: Lease, failure: Failure, elapsed: float) -> str:
@@ -132,14 +183,24 @@ def fail(lease: Lease, failure: Failure, elapsed: float) -> str:
     """
     outcome = "dead" if failure.dead else "retry"
     return (
-        f"ROLLBACK; EXECUTE receiver_fail({_key(lease)}, '{outcome}', {failure.delay:.6f}, {elapsed:.6f},"
-        f" {_literal(failure.reason)}, {_literal(failure.error)}, {0 if failure.counts else 1})"
+        f"ROLLBACK; {_locked(lease)}EXECUTE receiver_fail({_key(lease)}, '{outcome}', {failure.delay:.6f},"
+        f" {elapsed:.6f}, {_literal(failure.reason)}, {_literal(failure.error)}, {int(failure.counts)},"
+        f" {failure.blocks}, {int(failure.deferred)}, {_lane(lease)})"
     )
 
 
-def bury(lease: Lease, reason: str) -> str:
-    """Make it dead without a run; ends in `UPDATE 1` if it was still ours."""
-    return f"EXECUTE receiver_bury({_key(lease)}, {lease.attempt - 1}, {_literal(reason)})"
+def bury(lease: Lease, reason: str, *, blocks: bool) -> str:
+    """Make it dead without a run; ends in `UPDATE 1` if it was still ours.
+
+    Args:
+        lease: of the dispatch.
+        reason: why.
+        blocks: its lane waits for its replay.
+    """
+    return (
+        f"{_locked(lease)}EXECUTE receiver_bury({_key(lease)}, {lease.attempt - 1}, {_literal(reason)}, {blocks},"
+        f" {_lane(lease)})"
+    )
 
 
 def count(lease: Lease) -> str:
@@ -177,6 +238,15 @@ async def replay_dead(connection: Connection, handler: str | None, most: int) ->
 def _key(lease: Lease) -> str:
     # The name comes from the registry, which lets no quote in.
     return f"'{lease.event_id}', '{lease.handler}', {lease.epoch}"
+
+
+def _locked(lease: Lease) -> str:
+    """A statement of its own, so that what follows sees all that was done under the lock before."""
+    return f"SELECT pg_advisory_xact_lock({lease.lane}); " if lease.lane is not None else ""
+
+
+def _lane(lease: Lease) -> str:
+    return "NULL" if lease.lane is None else str(lease.lane)
 
 
 def _literal(text: str | None) -> str:

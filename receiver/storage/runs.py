@@ -145,13 +145,13 @@ class RunConnection:
             self._take_back()
         return await self._ask(outcomes.fail(lease, failure, elapsed)) == "INSERT 0 1"
 
-    async def bury(self, lease: Lease, reason: str) -> bool:
+    async def bury(self, lease: Lease, reason: str, *, blocks: bool = False) -> bool:
         """Make the dispatch dead without a run; False if somebody else owned it.
 
         Raises:
             StoreUnavailable: the connection cannot be used; the lease will run out.
         """
-        return await self._ask(outcomes.bury(lease, reason)) == "UPDATE 1"
+        return await self._ask(outcomes.bury(lease, reason, blocks=blocks)) == "UPDATE 1"
 
     async def touch(self) -> None:
         """Keep Postgres from ending a transaction whose handler is busy elsewhere; what it says does not matter."""

@@ -89,11 +89,38 @@ dispatch = sa.Table(
     _column("reason", sa.Text(), null=True),
     _column("worker", sa.Text(), null=True),  # who leased it last,
     _time("leased_at", null=True),  # and when
-    sa.CheckConstraint("state IN ('ready', 'leased', 'succeeded', 'dead')", name="state"),
+    _column("lane", sa.BigInteger(), null=True),  # see handlers/lanes.py; none: in no order
+    _time("lane_at", null=True),  # its place in the lane: the event's own time, else that of its arrival
+    _column("blocks", sa.Boolean(), default=sa.text("false")),  # dead, and its lane waits for its replay
+    _column("deferrals", sa.Integer(), default=_zero),  # how often its handler said NotYet
+    _time("deferred_at", null=True),  # and when first
+    sa.CheckConstraint("state IN ('ready', 'waiting', 'leased', 'succeeded', 'dead')", name="state"),
     sa.CheckConstraint("trigger IN ('scheduled', 'manual')", name="trigger"),
 )
-sa.Index("dispatch_due_idx", dispatch.c.due_at, postgresql_where=sa.text("state IN ('ready', 'leased')"))
+# By handler first: the backlog of one, or of one that no worker knows, must not stand in the way of the others.
+sa.Index(
+    "dispatch_owed_idx", dispatch.c.handler, dispatch.c.due_at, postgresql_where=sa.text("state IN ('ready', 'leased')")
+)
 sa.Index("dispatch_dead_idx", dispatch.c.due_at, postgresql_where=sa.text("state = 'dead'"))
+sa.Index(
+    "dispatch_lane_idx",
+    dispatch.c.lane,
+    dispatch.c.lane_at,
+    dispatch.c.event_id,
+    postgresql_where=sa.text("state IN ('ready', 'waiting', 'leased') OR blocks"),
+)
+# A guard against what reasoning missed: the claim of lanes never runs into it.
+sa.Index("dispatch_lane_key", dispatch.c.lane, unique=True, postgresql_where=sa.text("state = 'leased'"))
+
+# How far each lane has been handled: what arrives for a time before that is late. Written by workers alone.
+lane = sa.Table(
+    "lane",
+    metadata,
+    sa.Column("lane", sa.BigInteger, primary_key=True, autoincrement=False),
+    _column("handler", sa.Text()),
+    _time("handled_at", default=None),  # lane_at and
+    _column("event_id", UUID()),  # event of the newest that succeeded
+)
 
 # What an operator reads: each run of a dispatch, numbered by its epoch, since a number may be run again by a replay.
 attempt = sa.Table(

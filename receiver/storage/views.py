@@ -118,7 +118,7 @@ LEFT JOIN receiver.dedup_key AS k ON k.key = e.key AND k.event_id = e.id
 CROSS JOIN LATERAL (
     SELECT CASE WHEN bool_or(state = 'dead') THEN 'dead'
                 WHEN bool_or(state = 'ready' AND attempts > 0) THEN 'retrying'
-                WHEN bool_or(state IN ('ready', 'leased')) THEN 'pending'
+                WHEN bool_or(state IN ('ready', 'waiting', 'leased')) THEN 'pending'
                 WHEN bool_or(state = 'succeeded') THEN 'succeeded'
                 ELSE 'unhandled' END AS state
     FROM receiver.dispatch WHERE event_id = e.id
@@ -137,8 +137,8 @@ ORDER BY e.id DESC LIMIT $6
 # Few events have such a dispatch, and partial indexes find them; without this all newer events would be looked at.
 _NARROWED: Final = {
     "dead": "AND e.id IN (SELECT event_id FROM receiver.dispatch WHERE state = 'dead')",
-    "retrying": "AND e.id IN (SELECT event_id FROM receiver.dispatch WHERE state IN ('ready', 'leased'))",
-    "pending": "AND e.id IN (SELECT event_id FROM receiver.dispatch WHERE state IN ('ready', 'leased'))",
+    "retrying": "AND e.id IN (SELECT event_id FROM receiver.dispatch WHERE state IN ('ready', 'waiting', 'leased'))",
+    "pending": "AND e.id IN (SELECT event_id FROM receiver.dispatch WHERE state IN ('ready', 'waiting', 'leased'))",
 }
 
 _BY_ID: Final = _COLUMNS + "WHERE e.id = $1"
@@ -170,7 +170,7 @@ SELECT (SELECT count(*) FROM receiver.event) AS accepted,
        (SELECT count(*) FROM receiver.quarantine) AS quarantined,
        count(*) FILTER (WHERE state = 'succeeded') AS succeeded,
        count(*) FILTER (WHERE state = 'ready' AND attempts > 0) AS retrying,
-       count(*) FILTER (WHERE state = 'leased' OR (state = 'ready' AND attempts = 0)) AS pending,
+       count(*) FILTER (WHERE state IN ('waiting', 'leased') OR (state = 'ready' AND attempts = 0)) AS pending,
        count(*) FILTER (WHERE state = 'dead') AS dead
 FROM receiver.dispatch
 """

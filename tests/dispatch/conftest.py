@@ -17,7 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from receiver.handlers import Registry
 from receiver.settings import Settings
 from receiver.storage.engine import Connection, make_engine
-from receiver.storage.leases import LeaseConnection, lease_engine
+from receiver.storage.leases import Ask, Lease, LeaseConnection, lease_engine
 from receiver.worker import Worker
 
 PROGRAM = Path(__file__).with_name("program.py")
@@ -38,7 +38,17 @@ WITH stored AS (
 INSERT INTO receiver.dispatch (event_id, handler) SELECT id, unnest($5::text[]) FROM stored
 """
 
-EVERYTHING_DONE = "SELECT count(*) = 0 FROM receiver.dispatch WHERE state IN ('ready', 'leased')"
+EVERYTHING_DONE = "SELECT count(*) = 0 FROM receiver.dispatch WHERE state IN ('ready', 'waiting', 'leased')"
+
+
+class Leasing(LeaseConnection):
+    """Asks the same of each handler."""
+
+    handlers: tuple[str, ...]
+
+    async def take(self, most: int, *, suspects: bool = True) -> list[Lease]:
+        claim = await self.lease({name: Ask(most, most) for name in self.handlers}, suspects=suspects)
+        return list(claim.leases)
 
 
 class Runs:
@@ -135,10 +145,11 @@ class Shop:
             process.wait()
 
     @asynccontextmanager
-    async def leasing(self, *handlers: str, worker: str = "w1", seconds: float = 60) -> AsyncIterator[LeaseConnection]:
+    async def leasing(self, *handlers: str, worker: str = "w1", seconds: float = 60) -> AsyncIterator["Leasing"]:
         """What a worker leases with."""
         engine = lease_engine(self.database_url)
-        connection = LeaseConnection(engine, worker=worker, handlers=handlers or ("pay",), seconds=seconds)
+        connection = Leasing(engine, worker=worker, seconds=seconds)
+        connection.handlers = handlers or ("pay",)
         try:
             yield connection
         finally:

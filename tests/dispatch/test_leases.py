@@ -40,8 +40,8 @@ async def test_due_ones_are_leased_oldest_first_and_only_once(shop: Shop) -> Non
     await shop.execute("UPDATE receiver.dispatch SET due_at = now() + interval '1 hour' WHERE event_id = $1", events[3])
     await shop.execute("UPDATE receiver.dispatch SET due_at = now() - interval '1 hour' WHERE event_id = $1", events[2])
     async with shop.leasing() as first, shop.leasing(worker="w2") as second:
-        taken = await first.lease(2)
-        rest = await second.lease(10)
+        taken = await first.take(2)
+        rest = await second.take(10)
     assert [lease.event_id for lease in taken] == [events[2], events[0]]
     assert [lease.event_id for lease in rest] == [events[1]]
     assert {(lease.epoch, lease.attempt, lease.suspect) for lease in taken + rest} == {(1, 1, False)}
@@ -52,17 +52,17 @@ async def test_dispatches_of_unknown_handlers_are_left_untouched(shop: Shop) -> 
     await shop.deliver("other")
     before = await shop.rows("SELECT *, xmin::text FROM receiver.dispatch")
     async with shop.leasing("pay", "ship") as leasing:
-        assert await leasing.lease(10) == []
+        assert await leasing.take(10) == []
     assert await shop.rows("SELECT *, xmin::text FROM receiver.dispatch") == before
 
 
 async def test_lost_lease_is_taken_over_and_leaves_its_record(shop: Shop) -> None:
     await shop.deliver()
     async with shop.leasing() as first, shop.leasing(worker="w2") as second:
-        (old,) = await first.lease(10)
-        assert await second.lease(10) == []
+        (old,) = await first.take(10)
+        assert await second.take(10) == []
         await shop.execute(LET_IT_RUN_OUT)
-        (new,) = await second.lease(10)
+        (new,) = await second.take(10)
     assert (old.epoch, new.epoch, new.attempt, new.suspect) == (1, 2, 2, False)
     assert await shop.rows("SELECT epoch, number, worker, outcome, reason FROM receiver.attempt") == [
         (1, 1, "w1", "lost", "lease_expired")
@@ -72,11 +72,11 @@ async def test_lost_lease_is_taken_over_and_leaves_its_record(shop: Shop) -> Non
 async def test_dispatch_that_is_being_run_is_never_taken_over(shop: Shop) -> None:
     await shop.deliver()
     async with shop.leasing(seconds=0) as first, shop.leasing(worker="w2") as second, running(shop) as run:
-        (lease,) = await first.lease(10)  # it runs out at once
+        (lease,) = await first.take(10)  # it runs out at once
         await run.begin(lease)
         await first.renew([lease])  # waits for nobody
         await write(run, lease)
-        assert await second.lease(10) == []
+        assert await second.take(10) == []
         await run.succeed(lease)
     assert await shop.dispatch() == ("succeeded", 1, None)
     assert await shop.effects() == 1
@@ -86,10 +86,10 @@ async def test_dispatch_that_is_being_run_is_never_taken_over(shop: Shop) -> Non
 async def test_fence_keeps_out_who_does_not_own_it_any_more(shop: Shop, how: str) -> None:
     event_id = await shop.deliver()
     async with shop.leasing() as leasing, shop.engine() as engine, running(shop) as run:
-        (lease,) = await leasing.lease(10)
+        (lease,) = await leasing.take(10)
         if how == "taken over":
             await shop.execute(LET_IT_RUN_OUT)
-            assert await leasing.lease(10)
+            assert await leasing.take(10)
         elif how == "given back":
             await leasing.give_back([lease])
         elif how == "finished":
@@ -111,12 +111,12 @@ async def test_fence_keeps_out_who_does_not_own_it_any_more(shop: Shop, how: str
 async def test_frozen_transaction_ends_and_its_work_is_undone(shop: Shop) -> None:
     await shop.deliver()
     async with shop.leasing(seconds=1) as leasing, running(shop, idle_in_transaction_session_timeout="200ms") as frozen:
-        (lease,) = await leasing.lease(10)
+        (lease,) = await leasing.take(10)
         await frozen.begin(lease)
         await write(frozen, lease)
         await shop.until("SELECT count(*) = 0 FROM pg_stat_activity WHERE state = 'idle in transaction'")
         await shop.execute(LET_IT_RUN_OUT)
-        (new,) = await leasing.lease(10)
+        (new,) = await leasing.take(10)
         with pytest.raises((StoreUnavailable, TransactionEnded)):
             await frozen.succeed(lease)
         async with running(shop) as run:
@@ -132,7 +132,7 @@ async def test_frozen_transaction_ends_and_its_work_is_undone(shop: Shop) -> Non
 async def test_touched_transaction_stays(shop: Shop) -> None:
     await shop.deliver()
     async with shop.leasing() as leasing, running(shop, idle_in_transaction_session_timeout="500ms") as run:
-        (lease,) = await leasing.lease(10)
+        (lease,) = await leasing.take(10)
         await run.begin(lease)
         await write(run, lease)
         began = "clock_timestamp() - (SELECT leased_at FROM receiver.dispatch) > interval '1.2 seconds'"
@@ -145,7 +145,7 @@ async def test_touched_transaction_stays(shop: Shop) -> None:
 async def test_failure_is_recorded_with_what_was_said(shop: Shop) -> None:
     await shop.deliver()
     async with shop.leasing() as leasing, running(shop) as run:
-        (lease,) = await leasing.lease(10)
+        (lease,) = await leasing.take(10)
         await run.begin(lease)
         await write(run, lease)
         assert await run.fail(lease, RETRY, 2.5)
@@ -162,7 +162,7 @@ async def test_event_that_is_gone_does_not_wedge_the_queue(shop: Shop) -> None:
     await shop.execute("DELETE FROM receiver.event")
     there = await shop.deliver()
     async with shop.leasing() as leasing:
-        gone, found = await leasing.lease(10)
+        gone, found = await leasing.take(10)
     assert gone.event is None
     assert found.event is not None
     assert found.event_id == there
@@ -171,33 +171,33 @@ async def test_event_that_is_gone_does_not_wedge_the_queue(shop: Shop) -> None:
 async def test_what_was_given_back_is_as_if_never_leased(shop: Shop) -> None:
     await shop.deliver()
     async with shop.leasing() as leasing:
-        await leasing.give_back(await leasing.lease(10))
+        await leasing.give_back(await leasing.take(10))
         assert await shop.dispatch() == ("ready", 0, None)
-        assert [(lease.epoch, lease.attempt) for lease in await leasing.lease(10)] == [(2, 1)]
+        assert [(lease.epoch, lease.attempt) for lease in await leasing.take(10)] == [(2, 1)]
 
 
 async def test_renewed_lease_lasts(shop: Shop) -> None:
     await shop.deliver()
     async with shop.leasing() as leasing, shop.leasing(worker="w2") as other:
-        leases = await leasing.lease(10)
+        leases = await leasing.take(10)
         await shop.execute(LET_IT_RUN_OUT)
         await leasing.renew(leases)
-        assert await other.lease(10) == []
+        assert await other.take(10) == []
 
 
 async def test_suspects_are_counted_when_they_start_and_the_innocent_come_first(shop: Shop) -> None:
     poison, innocent = await shop.deliver(), await shop.deliver()
     async with shop.leasing() as leasing, running(shop) as run:
         for _ in range(3):
-            leases = await leasing.lease(10)
+            leases = await leasing.take(10)
             await shop.execute(LET_IT_RUN_OUT)
         assert {(lease.attempt, lease.suspect) for lease in leases} == {(3, True)}
         assert await shop.rows("SELECT DISTINCT attempts FROM receiver.dispatch") == [(2,)]
         await run.begin(next(lease for lease in leases if lease.event_id == poison))
         await run.discard()
         await shop.execute(LET_IT_RUN_OUT)
-        assert await leasing.lease(10, suspects=False) == []
-        leases = await leasing.lease(10)
+        assert await leasing.take(10, suspects=False) == []
+        leases = await leasing.take(10)
     assert [(lease.event_id, lease.attempt) for lease in leases] == [(innocent, 3), (poison, 4)]
 
 
@@ -251,7 +251,7 @@ async def test_replay_of_the_dead_in_portions(shop: Shop, handler: str | None, f
 async def test_replay_leaves_alone_what_is_being_run(shop: Shop) -> None:
     event_id = await shop.deliver()
     async with shop.leasing() as leasing, running(shop) as run:
-        (lease,) = await leasing.lease(10)
+        (lease,) = await leasing.take(10)
         await run.begin(lease)
         assert await replayed(shop, event_id, None) == []
         await write(run, lease)

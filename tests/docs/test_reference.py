@@ -92,7 +92,16 @@ REASONS = sorted(
     | reasons_of_errors()
     | set(PROBLEMS)
     | set(get_args(Reason))
-    | {verdict.RAISED, verdict.EXHAUSTED, verdict.EVENT_GONE, verdict.STOPPED, "retry_asked", "lease_expired"}
+    | {
+        verdict.RAISED,
+        verdict.EXHAUSTED,
+        verdict.EVENT_GONE,
+        verdict.STOPPED,
+        verdict.NEVER,
+        "retry_asked",
+        "not_yet",
+        "lease_expired",
+    }
     | {"id_conflict"}
 )
 

@@ -37,7 +37,7 @@ def arrival(name: str, fingerprint: bytes = b"f" * 16, *handlers: str, **changes
         occurred_at=dt.datetime.now(dt.UTC),
         headers={},
         body=b"{}",
-        handlers=handlers,
+        owed=tuple((name, None) for name in handlers),
     )
     return replace(row, **changes)
 

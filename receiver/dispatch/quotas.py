@@ -1,0 +1,71 @@
+"""How many dispatches of which handler to lease next: fair among them, within their limits, past closed doors."""
+
+import time
+from collections import Counter
+from collections.abc import Mapping
+from typing import Final
+
+from receiver.dispatch.circuit import Circuit
+from receiver.handlers import Registry
+from receiver.storage.leases import Ask, Claim, Lease
+
+_STRETCH: Final = 4
+_MOST_LOOK: Final = 1_024
+
+
+class Quotas:
+    """What to ask of each handler.
+
+    Args:
+        registry: all that this worker runs.
+    """
+
+    def __init__(self, registry: Registry) -> None:
+        self.circuits = {name: Circuit(name, time.monotonic) for name in registry.names()}
+        self._limits = {handler.name: handler.options.concurrency for handler in registry}
+        self._held: Counter[str] = Counter()
+        self._backlogged: set[str] = set()
+        self._stretch: dict[str, int] = {}
+
+    def ask(self, room: int) -> dict[str, Ask]:
+        """How much to lease of each handler when there is room for `room` in all.
+
+        Those that had more than was asked of them share the room, so that none can starve the others.
+        """
+        share = max(1, room // max(1, len(self._backlogged)))
+        asked = {}
+        for name, circuit in self.circuits.items():
+            most = min(share, self._left(name, room))
+            if circuit.is_open:
+                most = 1 if circuit.seconds_to_probe() == 0 and not self._held[name] else 0
+            if most > 0:
+                asked[name] = Ask(most, min(most * self._stretch.get(name, 1), _MOST_LOOK))
+        return asked
+
+    def heard(self, asked: Mapping[str, Ask], claim: Claim) -> bool:
+        """Learn from the answer; whether there may be more that is due now."""
+        got = Counter(lease.handler for lease in claim.leases)
+        self._held += got
+        full = {name for name, ask in asked.items() if claim.seen.get(name, 0) >= ask.look}
+        self._backlogged = full
+        # Many of few lanes: look further for those that need not wait.
+        self._stretch = {
+            name: self._stretch.get(name, 1) * _STRETCH if asked[name].look < _MOST_LOOK else self._stretch[name]
+            for name in full
+            if got[name] * 2 < claim.seen[name]
+        }
+        return bool(full)
+
+    def done(self, lease: Lease) -> bool:
+        """One that was leased is held no more; whether something else may run now that could not before."""
+        self._held[lease.handler] -= 1
+        return lease.lane is not None or self._limits[lease.handler] is not None
+
+    def seconds_to_probe(self) -> float | None:
+        """How long until a probe may be leased; None: nothing waits for one."""
+        waits = [circuit.seconds_to_probe() for circuit in self.circuits.values() if circuit.is_open]
+        return min(waits, default=None)
+
+    def _left(self, name: str, room: int) -> int:
+        limit = self._limits[name]
+        return room if limit is None else limit - self._held[name]

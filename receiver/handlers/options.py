@@ -1,0 +1,43 @@
+"""How a handler is to be run: all that `on` takes beside what it wants."""
+
+import math
+from dataclasses import dataclass
+from typing import Final
+
+from receiver.handlers.lanes import Lane, OnDead
+from receiver.handlers.policy import RetryPolicy
+
+DEFAULT_TIMEOUT: Final = 300.0
+"""Seconds: a handler that hangs must not hold its dispatch for ever."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Options:
+    """How a handler is to be run.
+
+    Raises:
+        ValueError: one of them could not work.
+    """
+
+    policy: RetryPolicy
+    timeout: float = DEFAULT_TIMEOUT
+    """Seconds that one run may take."""
+    lane: Lane | None = None
+    """What keeps its events in order; None: nothing does."""
+    on_dead: OnDead = "pass"
+    """Whether a dead dispatch blocks its lane until it is replayed."""
+    concurrency: int | None = None
+    """Runs at once in one worker; None: as many as the worker has slots."""
+
+    def __post_init__(self) -> None:
+        """Refuse what could not work, where it is written."""
+        if math.isnan(self.timeout) or self.timeout <= 0:
+            raise ValueError(f"timeout must be seconds above zero, not {self.timeout!r}")
+        if self.lane is not None and self.lane != "entity" and not callable(self.lane):
+            raise ValueError(f"lane must be 'entity' or a function of the event, not {self.lane!r}")
+        if self.on_dead not in {"block", "pass"}:
+            raise ValueError(f"on_dead must be 'block' or 'pass', not {self.on_dead!r}")
+        if self.on_dead == "block" and self.lane is None:
+            raise ValueError("on_dead='block' needs a lane to block: say lane='entity', or a function of the event")
+        if self.concurrency is not None and self.concurrency < 1:
+            raise ValueError(f"concurrency must be at least 1, not {self.concurrency!r}")
