@@ -11,8 +11,9 @@ if TYPE_CHECKING:
     from receiver.app.receiver import Receiver
     from receiver.events import Event
     from receiver.handlers.policy import Dead, NotYet, Retry, RetryPolicy
+    from receiver.storage.newer import update_if_newer, update_if_newer_sync
 
-__all__ = ["Dead", "Event", "NotYet", "Receiver", "Retry", "RetryPolicy"]
+__all__ = ["Dead", "Event", "NotYet", "Receiver", "Retry", "RetryPolicy", "update_if_newer", "update_if_newer_sync"]
 
 _HOMES = {
     "Dead": "receiver.handlers.policy",
@@ -21,6 +22,8 @@ _HOMES = {
     "Receiver": "receiver.app.receiver",
     "Retry": "receiver.handlers.policy",
     "RetryPolicy": "receiver.handlers.policy",
+    "update_if_newer": "receiver.storage.newer",
+    "update_if_newer_sync": "receiver.storage.newer",
 }
 
 

@@ -4,6 +4,8 @@ The reason is the metric label, the problem type and the log field: it never cha
 that a reason is answered with stands in `receiver/ingress/problems.py`, the only place that maps one to the other.
 """
 
+from typing import Literal
+
 
 class ReceiverError(Exception):
     """Base of all errors raised on purpose.
@@ -127,3 +129,29 @@ class HandlerTimedOut(ReceiverError):
     """A handler ran for longer than its timeout."""
 
     reason = "timeout"
+
+
+UpdateReason = Literal[
+    "update_time_missing",  # the event has no time of its own
+    "update_time_naive",  # a time without a zone says no moment
+    "update_time_column",  # no column for the time, or one that cannot hold it
+    "update_rank",  # a rank without its column, or the column without a rank
+    "update_column_unknown",  # no such column
+    "update_column_twice",  # one column, two values
+    "update_key_missing",  # no key, or NULL in it, which equals nothing
+    "update_key_not_unique",  # no unique constraint over just these columns
+]
+
+
+class UpdateError(ReceiverError):
+    """`update_if_newer` was called in a way that cannot work: nothing is written.
+
+    Args:
+        reason: stable code of what is wrong.
+        message: names the table and the column; never holds a value.
+    """
+
+    def __init__(self, reason: UpdateReason, message: str) -> None:
+        """Keep the code as the error's reason."""
+        super().__init__(message)
+        self.reason = reason
