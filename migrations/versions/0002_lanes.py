@@ -34,9 +34,9 @@ INDEXES = (
     """CREATE INDEX CONCURRENTLY IF NOT EXISTS dispatch_owed_idx ON receiver.dispatch (handler, due_at)
        WHERE state IN ('ready', 'leased')""",
     """CREATE INDEX CONCURRENTLY IF NOT EXISTS dispatch_lane_idx ON receiver.dispatch (lane, lane_at, event_id)
-       WHERE state IN ('ready', 'waiting', 'leased') OR blocks""",
+       WHERE lane IS NOT NULL AND (state IN ('ready', 'waiting', 'leased') OR blocks)""",
     """CREATE UNIQUE INDEX CONCURRENTLY IF NOT EXISTS dispatch_lane_key ON receiver.dispatch (lane)
-       WHERE state = 'leased'""",
+       WHERE lane IS NOT NULL AND state = 'leased'""",
     "DROP INDEX CONCURRENTLY IF EXISTS receiver.dispatch_due_idx",
 )
 

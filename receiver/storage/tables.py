@@ -107,10 +107,12 @@ sa.Index(
     dispatch.c.lane,
     dispatch.c.lane_at,
     dispatch.c.event_id,
-    postgresql_where=sa.text("state IN ('ready', 'waiting', 'leased') OR blocks"),
+    postgresql_where=sa.text("lane IS NOT NULL AND (state IN ('ready', 'waiting', 'leased') OR blocks)"),
 )
 # A guard against what reasoning missed: the claim of lanes never runs into it.
-sa.Index("dispatch_lane_key", dispatch.c.lane, unique=True, postgresql_where=sa.text("state = 'leased'"))
+sa.Index(
+    "dispatch_lane_key", dispatch.c.lane, unique=True, postgresql_where=sa.text("lane IS NOT NULL AND state = 'leased'")
+)
 
 # How far each lane has been handled: what arrives for a time before that is late. Written by workers alone.
 lane = sa.Table(
