@@ -39,6 +39,8 @@ def lease_engine(url: str) -> AsyncEngine:
         # The queue's statistics lag behind the queue: a plan made while it was empty must not scan it when it is full.
         "jit": "off",
         "enable_seqscan": "off",
+        "enable_bitmapscan": "off",
+        "enable_sort": "off",
         "enable_hashjoin": "off",
         "enable_mergejoin": "off",
     }
