@@ -10,7 +10,7 @@ from receiver.dispatch.threads import HandlerThread
 from receiver.errors import HandlerError, HandlerTimedOut
 from receiver.events import Event
 from receiver.handlers import AsyncFunction, Handler, SyncFunction
-from receiver.storage.runs import RunConnection
+from receiver.storage.sessions import Lender
 
 
 class Caller:
@@ -24,7 +24,7 @@ class Caller:
         self._name = name
         self._thread: HandlerThread | None = None
 
-    async def call(self, handler: Handler, event: Event, connection: RunConnection) -> None:
+    async def call(self, handler: Handler, event: Event, connection: Lender) -> None:
         """Run the handler in the transaction that is open on `connection`; raises what it raises.
 
         Raises:
@@ -49,7 +49,7 @@ class Caller:
         if thread is not None:
             thread.close()
 
-    async def _call_in_thread(self, function: SyncFunction, event: Event, connection: RunConnection) -> None:
+    async def _call_in_thread(self, function: SyncFunction, event: Event, connection: Lender) -> None:
         if self._thread is None:
             self._thread = HandlerThread(self._name)
         try:
@@ -59,13 +59,13 @@ class Caller:
             raise
 
 
-async def _call(function: AsyncFunction, event: Event, connection: RunConnection) -> None:
+async def _call(function: AsyncFunction, event: Event, connection: Lender) -> None:
     session = connection.lend()
     await function(event, session)
     await session.flush()
 
 
-def _call_sync(function: SyncFunction, event: Event, connection: RunConnection) -> None:
+def _call_sync(function: SyncFunction, event: Event, connection: Lender) -> None:
     session = connection.lend_sync()
     result = function(event, session)
     if inspect.isawaitable(result):

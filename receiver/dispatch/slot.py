@@ -78,7 +78,7 @@ class Slot:
                 await self._handle(lease, handler, stored)
         except BaseException as error:
             await self._failed(lease, handler, error, time.perf_counter() - started)
-            if _stops_us(error):
+            if stops_us(error):
                 raise
         else:
             self._parts.circuits[handler.name].ran(failed=False)
@@ -137,7 +137,7 @@ class Slot:
         failpoint("worker_after_commit")
 
     async def _failed(self, lease: Lease, handler: Handler, error: BaseException, elapsed: float) -> None:
-        if _stops_us(error):
+        if stops_us(error):
             failure = verdict.stopped(error)
         else:
             cut = not self._connection.alive
@@ -177,7 +177,7 @@ class Slot:
         return False  # the lease has run out by now, and its loss will be recorded
 
 
-def _stops_us(error: BaseException) -> bool:
+def stops_us(error: BaseException) -> bool:
     """Whether we are to stop; a handler may raise CancelledError for reasons of its own."""
     task = asyncio.current_task()
     return isinstance(error, KeyboardInterrupt) or (

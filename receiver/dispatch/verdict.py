@@ -2,11 +2,10 @@
 
 import traceback
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
 from receiver.errors import HandlerTimedOut, ReceiverError, StoreUnavailable, TransactionEnded
 from receiver.handlers import Dead, NotYet, Options, Retry
-from receiver.storage.leases import Lease
 from receiver.storage.outcomes import Failure
 
 _OURS: Final = str(Path(__file__).parent)
@@ -21,12 +20,28 @@ STOPPED: Final = "worker_stopped"
 NEVER: Final = "not_yet_too_long"
 
 
-def judge(error: BaseException, lease: Lease, options: Options, draw: float, *, cut: bool = False) -> Failure:
+class Tried(Protocol):
+    """What a judge must know of a run; a lease is one."""
+
+    @property
+    def attempt(self) -> int:
+        """Its number, from 1."""
+
+    @property
+    def deferrals(self) -> int:
+        """How often the handler has said `NotYet` before."""
+
+    @property
+    def deferred_seconds(self) -> float | None:
+        """How many seconds ago it said so for the first time."""
+
+
+def judge(error: BaseException, run: Tried, options: Options, draw: float, *, cut: bool = False) -> Failure:
     """What a run that was ended by `error` comes to.
 
     Args:
         error: what the handler raised, or what kept us from committing.
-        lease: the run's.
+        run: its number, and what was before it.
         options: the handler's.
         draw: a random number from 0 to 1.
         cut: the connection to Postgres was lost in that run.
@@ -36,23 +51,23 @@ def judge(error: BaseException, lease: Lease, options: Options, draw: float, *, 
     if isinstance(error, (Dead, TransactionEnded)):
         return Failure(dead=True, delay=0, reason=reason_of(error), error=told, blocks=blocks)
     if isinstance(error, NotYet):
-        return _deferred(error, lease, options, draw)
-    if lease.attempt >= policy.attempts:
+        return _deferred(error, run, options, draw)
+    if run.attempt >= policy.attempts:
         return Failure(dead=True, delay=0, reason=EXHAUSTED, error=told, blocks=blocks)
     if isinstance(error, Retry) and error.after is not None:
         return Failure(dead=False, delay=error.after, reason=reason_of(error), error=told)
     reason = reason_of(error)
     if cut and reason == RAISED:
         reason = StoreUnavailable.reason
-    return Failure(dead=False, delay=policy.delay(lease.attempt, draw), reason=reason, error=told)
+    return Failure(dead=False, delay=policy.delay(run.attempt, draw), reason=reason, error=told)
 
 
-def _deferred(error: NotYet, lease: Lease, options: Options, draw: float) -> Failure:
+def _deferred(error: NotYet, run: Tried, options: Options, draw: float) -> Failure:
     told = describe(error)
-    left = options.policy.patience - (lease.deferred_seconds or 0.0)
+    left = options.policy.patience - (run.deferred_seconds or 0.0)
     if left <= 0:
         return Failure(dead=True, delay=0, reason=NEVER, error=told, blocks=options.on_dead == "block")
-    delay = options.policy.patient_delay(lease.deferrals, draw) if error.after is None else error.after
+    delay = options.policy.patient_delay(run.deferrals, draw) if error.after is None else error.after
     return Failure(dead=False, delay=min(delay, left), reason=reason_of(error), error=told, counts=False, deferred=True)
 
 

@@ -105,7 +105,7 @@ def _put(payload: Payload, path: str, value: object) -> None:
     elif isinstance(here, list) and last.isdigit() and int(last) < len(here):
         here[int(last)] = value
     else:
-        raise PayloadWrong(f"--set {path}: there is nothing that could hold {last!r}")
+        raise PayloadWrong(f"{path}: there is nothing that could hold {last!r}")
 
 
 def _below(here: object, name: str, path: str) -> object:
@@ -114,4 +114,4 @@ def _below(here: object, name: str, path: str) -> object:
     if isinstance(here, list) and name.isdigit() and int(name) < len(here):
         return here[int(name)]
     known: Sequence[str] = list(here) if isinstance(here, dict) else []
-    raise PayloadWrong(f"--set {path}: there is no {name!r}; there is {', '.join(known) or 'nothing below'}")
+    raise PayloadWrong(f"{path}: there is no {name!r}; there is {', '.join(known) or 'nothing below'}")

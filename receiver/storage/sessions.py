@@ -1,6 +1,6 @@
 """The sessions that handlers are lent: everything works on them except what would end the transaction."""
 
-from typing import NoReturn
+from typing import NoReturn, Protocol
 
 from sqlalchemy.engine import Connection
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
@@ -39,6 +39,16 @@ class LentSession(Session):
     def invalidate(self) -> None:
         """Refuse: it would cut the connection."""
         _refuse("invalidate")
+
+
+class Lender(Protocol):
+    """Has a transaction open for one handler, and lends it a session."""
+
+    def lend(self) -> AsyncSession:
+        """For a coroutine function."""
+
+    def lend_sync(self) -> Session:
+        """For a plain function, which runs in a thread."""
 
 
 def lend_sync(connection: Connection) -> LentSession:

@@ -14,6 +14,7 @@ import typer
 from prometheus_client import CollectorRegistry
 
 import receiver
+import receiver.testing
 from receiver.cli.exits import MEANINGS, Exit
 from receiver.cli.main import app
 from receiver.dispatch import verdict
@@ -176,14 +177,15 @@ def test_columns_stand_there(table: object) -> None:
     assert rows == {column.name for column in columns}
 
 
-@pytest.mark.parametrize("name", receiver.__all__)
-def test_public_names_stand_there(name: str) -> None:
+PUBLIC = [(module, name) for module in (receiver, receiver.testing) for name in module.__all__]
+
+
+@pytest.mark.parametrize(("module", "name"), PUBLIC, ids=[name for _, name in PUBLIC])
+def test_public_names_stand_there(module: object, name: str) -> None:
     section = sections(page("python.md"))[name]
-    thing = getattr(receiver, name)
-    parameters = [
-        each for each in inspect.signature(thing.__init__).parameters if each not in {"self", "args", "kwargs"}
-    ]
-    assert all(f"`{each}" in section for each in parameters)
+    thing = getattr(module, name)
+    parameters = [each for each in inspect.signature(thing).parameters if each not in {"args", "kwargs"}]
+    assert [each for each in parameters if f"`{each}" not in section] == []
     for member, value in vars(thing).items():
         if not member.startswith("_") and (inspect.isfunction(value) or member in Event.__annotations__):
             assert f"`{member}" in section, member

@@ -1,0 +1,98 @@
+"""One run of a handler, in the transaction of a test."""
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Final, Literal
+
+from receiver.app.receiver import Receiver
+from receiver.dispatch.call import Caller
+from receiver.dispatch.slot import stops_us
+from receiver.dispatch.verdict import judge, spoiled
+from receiver.errors import HandlerError
+from receiver.events import Event
+from receiver.handlers import Handler, Registry
+from receiver.storage.trials import Trial
+
+if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
+
+_LONGEST: Final = 1.0
+"""The draw for the longest delay: a test wants the same one each time."""
+
+
+@dataclass(frozen=True)
+class _Tried:
+    attempt: int
+    deferrals: int = 0
+    deferred_seconds: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What a run came to, as the worker would have recorded it."""
+
+    state: Literal["succeeded", "retry", "dead"]
+    reason: str | None = None
+    """Why it failed: the handler's own words for `Retry`, `NotYet` and `Dead`, else a stable code."""
+    delay: float | None = None
+    """Of a retry: seconds until the next run, the longest that the policy's jitter allows."""
+    error: BaseException | None = None
+    """What the handler raised, or what the commit would have raised."""
+
+
+async def run_handler(
+    receiver: Receiver, event: Event, tx: "AsyncSession | AsyncConnection", *, handler: str | None = None
+) -> Outcome:
+    """Run the handler that wants this event, once, as the worker does.
+
+    So: its session refuses `commit()` and `rollback()`, it has its timeout, a plain function runs in a thread, what is
+    left in the session is flushed, and deferred constraints are checked. Nothing reads or writes the receiver's own
+    tables, so they need not be there.
+
+    It runs in the transaction that is open on `tx`, behind a savepoint. If it succeeds what it wrote is visible there,
+    and nowhere else until you commit; roll back, and the next test finds nothing. If it fails it is rolled back to the
+    savepoint. All objects in your session are expired: get or refresh them.
+
+    A run that is timed out or cancelled takes its connection with it, as at the worker, and so your transaction: roll
+    back before you go on.
+
+    Args:
+        receiver: on which the handler is registered.
+        event: `event.attempt` is the number of the run, so that the last one can be tried too.
+        tx: an `AsyncSession` or `AsyncConnection` on PostgreSQL, through asyncpg; also for handlers that are `def`.
+        handler: its name; needed where several want the event.
+
+    Raises:
+        HandlerError: no handler wants this event, or several do and none is named.
+    """
+    chosen = _chosen(receiver.handlers, event, handler)
+    return await _run(chosen, replace(event, handler=chosen.name), await Trial.begin(tx))
+
+
+async def _run(handler: Handler, event: Event, trial: Trial) -> Outcome:
+    caller = Caller("receiver-testing")
+    try:
+        await caller.call(handler, event, trial)
+        await trial.keep()
+    except BaseException as error:
+        cut = trial.cut
+        await (trial.discard() if spoiled(error) else trial.undo())
+        if stops_us(error):
+            raise
+        failure = judge(error, _Tried(event.attempt), handler.options, _LONGEST, cut=cut)
+        if failure.dead:
+            return Outcome(state="dead", reason=failure.reason, error=error)
+        return Outcome(state="retry", reason=failure.reason, delay=failure.delay, error=error)
+    finally:
+        caller.close()
+    return Outcome(state="succeeded")
+
+
+def _chosen(registry: Registry, event: Event, name: str | None) -> Handler:
+    """The handler that would be given the event."""
+    wanting = [handler.name for handler in registry.wanting(event.source, event.provider, event.type)]
+    label = f"{event.type!r} of {event.source!r}"
+    if name is not None and name not in wanting:
+        raise HandlerError(f"no handler {name!r} wants {label}; wanted by: {', '.join(wanting) or 'nobody'}")
+    if name is None and len(wanting) != 1:
+        raise HandlerError(f"{label} is wanted by {', '.join(wanting) or 'no handler'}; one is needed, or handler=…")
+    return registry.get(name or wanting[0])
