@@ -1,5 +1,6 @@
 """Order in lanes, race by race: two owners, statement by statement."""
 
+import asyncio
 import datetime as dt
 import uuid
 from collections.abc import AsyncIterator
@@ -23,6 +24,10 @@ VALUES ($1, 'pay', $2, $3, now() - interval '1 minute')
 EVENT = """
 INSERT INTO receiver.event (id, key, source, provider, external_id, headers, body)
 VALUES ($1, $2, 'stripe', 'stripe', $3, '{}', '{}')
+"""
+WAITS_FOR_LANE = """
+SELECT count(*) > 0 FROM pg_locks JOIN pg_database ON pg_database.oid = database
+WHERE locktype = 'advisory' AND NOT granted AND datname = current_database()
 """
 RUN_OUT = "UPDATE receiver.dispatch SET due_at = now() - interval '1 second' WHERE event_id = $1"
 DEAD = Failure(dead=True, delay=0, reason="handler_raised", error=None)
@@ -189,6 +194,29 @@ async def test_lane_that_somebody_looks_at_is_left_alone_and_its_finish_waits(la
     finally:
         await other.close()
     assert await lanes.finish_all() == [1, 2]
+
+
+async def test_park_against_completion(lanes: Lanes) -> None:
+    """A claim has seen the head leased and parks what is behind it, while the head is finished: who promotes?"""
+    await lanes.deliver(1)
+    (first,) = await lanes.take()
+    await lanes.run.begin(first)
+    await lanes.deliver(2)
+    own = lanes.leasing._own
+    assert own is not None
+    plain, finishing = own.say, []
+
+    async def say_late(sql: str, seconds: float | None = None) -> str:
+        if sql == "COMMIT":
+            finishing.append(asyncio.create_task(lanes.run.succeed(first)))
+            await lanes.shop.until(WAITS_FOR_LANE, seconds=5)
+        return await plain(sql, seconds)
+
+    own.say = say_late  # type: ignore[method-assign]
+    assert await lanes.take() == []
+    own.say = plain  # type: ignore[method-assign]
+    await finishing[0]
+    assert await lanes.finish_all() == [2]
 
 
 async def test_two_claims_on_one_lane_lease_one(lanes: Lanes, shop: Shop) -> None:
