@@ -11,7 +11,7 @@ PYTHON ?= $(shell for each in python3 python3.14 python3.13 python3.12 python3.1
 
 RUN := "$(VENV)/bin/python" -m
 
-.PHONY: help demo test check bench test-containers lock clean python demo-environment dev-environment
+.PHONY: help demo test check bench test-containers lock clean python bench-environment demo-environment dev-environment
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "%-24s%s\n", $$1, $$2 }'
@@ -28,7 +28,7 @@ check: dev-environment ## format, lint, types, layers
 	@$(RUN) mypy
 	@"$(VENV)/bin/lint-imports"
 
-bench: demo-environment ## measure, beside pgbench and the usual tutorial; writes benchmarks/latest.json
+bench: bench-environment ## measure, beside pgbench, other queues and the usual tutorial; writes benchmarks/latest.json
 	@exec $(RUN) benchmarks $(ARGS)
 
 test-containers: dev-environment ## storage, end-to-end and compose tests in containers; needs a Docker engine
@@ -40,6 +40,9 @@ lock: python ## write requirements/ from pyproject.toml; ARGS=--upgrade moves ev
 clean: ## remove the virtual environment and all caches
 	rm -rf "$(VENV)" .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+bench-environment: python
+	@$(PYTHON) -m scripts.environment "$(VENV)" bench
 
 demo-environment: python
 	@$(PYTHON) -m scripts.environment "$(VENV)" demo

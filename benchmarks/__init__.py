@@ -1,5 +1,6 @@
-"""What the receiver costs, measured against pgbench doing the same rows and the code that most tutorials show.
+"""What the receiver costs, against pgbench doing the same rows, other queues, and the code that most tutorials show.
 
-Reading order: `callbacks` (what is sent), `load` (who sends it), `programs` (what is measured, and its CPU), `pgbench`,
-`tutorial`, `ingress` and `dispatch` (the measurements), `report` (table and JSON). Run with `make bench`.
+Reading order: `callbacks` (what is sent), `load` and `pace` (who sends it), `programs` (what is measured, and its CPU),
+`pgbench`, `tutorial`, `ingress` (callbacks taken); `queues` with `pgqueuer_peer` and `procrastinate_peer`, `drain`,
+`dispatch` (handlers run), `latency`, `claims`; `report` (tables and JSON). Run with `make bench`.
 """

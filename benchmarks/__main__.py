@@ -1,45 +1,57 @@
-"""`python -m benchmarks`: all measurements in one run, as a table and in `benchmarks/latest.json`."""
+"""`python -m benchmarks`: all measurements in one run, as tables and in `benchmarks/latest.json`."""
 
 import argparse
 import asyncio
 import datetime as dt
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-import msgspec
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
-from rich.table import Table
 
-from benchmarks import dispatch, ingress
+from benchmarks import claims, dispatch, ingress, latency
+from benchmarks.queues import RECEIVER
+from benchmarks.report import Report, show, write
+from benchmarks.sql import execute
 from receiver.embedded import EmbeddedServers, discard
 from receiver.storage import migrate
 
-_WIDTH = 120
-LATEST = Path(__file__).with_name("latest.json")
+PARTS = ("ingress", "dispatch")
+TUTORIAL = """
+CREATE TABLE tutorial_event (id serial PRIMARY KEY, external_id text UNIQUE NOT NULL, type text NOT NULL, payload bytea)
+"""
+Step = Callable[[str], None]
 
 
-class Report(msgspec.Struct):
-    """What is written to `latest.json`."""
+@dataclass(frozen=True, kw_only=True)
+class Sizes:
+    """How much is measured."""
 
-    at: str
-    cores: int
-    ingress: ingress.Ingress
-    dispatch: dispatch.Dispatch
+    rounds: int = 3
+    ageing: int = 5
+    requests: int = 40_000
+    """Callbacks per load and round."""
+    runs: int = 10_000
+    """Handler runs per round."""
+    idle: int = 200
+    """Callbacks one at a time."""
+    half_load_seconds: float = 10.0
+    backlogs: tuple[int, ...] = (0, 100_000, 1_000_000)
+
+
+QUICK = Sizes(
+    rounds=1, ageing=2, requests=15_000, runs=5_000, idle=50, half_load_seconds=3.0, backlogs=(0, 100_000, 300_000)
+)
 
 
 def main() -> None:
-    """Measure, print, write."""
-    parser = argparse.ArgumentParser(prog="benchmarks", description=__doc__)
-    parser.add_argument("--requests", type=int, default=40_000, help="callbacks per load and round")
-    parser.add_argument("--runs", type=int, default=10_000, help="handler runs per round")
-    parser.add_argument("--rounds", type=int, default=3, help="rounds; medians are shown")
-    options = parser.parse_args()
-    screen = Console(stderr=True)
-    bar = Progress(SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn(), console=screen)
+    """Measure, write, print."""
+    parts, sizes = _options()
+    bar = Progress(SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn(), console=Console(stderr=True))
     with bar, _temporary_folder() as folder:
         task = bar.add_task("starting the servers")
 
@@ -49,16 +61,38 @@ def main() -> None:
         with EmbeddedServers(folder) as servers:
             migrate.upgrade(servers.database_url)
             asyncio.run(migrate.make_partitions(servers.database_url))
-            asyncio.run(dispatch.execute(servers.database_url, TUTORIAL))
-            report = Report(
-                at=dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
-                cores=os.cpu_count() or 1,
-                ingress=ingress.measure(servers, requests=options.requests, rounds=options.rounds, step=step),
-                dispatch=dispatch.measure(servers, runs=options.runs, rounds=options.rounds, step=step),
-            )
-    LATEST.write_bytes(msgspec.json.format(msgspec.json.encode(report), indent=2) + b"\n")
-    out = Console()
-    show(report, out if out.is_terminal else Console(width=_WIDTH))  # in a pipe it would be 80, too narrow
+            report = _measure(servers, parts, sizes, step)
+    write(report)
+    show(report)
+
+
+def _options() -> tuple[tuple[str, ...], Sizes]:
+    parser = argparse.ArgumentParser(prog="benchmarks", description=__doc__)
+    parser.add_argument("--only", choices=PARTS, help="one part instead of all")
+    parser.add_argument("--quick", action="store_true", help="one short round: shows that it runs, and little else")
+    parser.add_argument("--requests", type=int, help="callbacks per load and round")
+    parser.add_argument("--runs", type=int, help="handler runs per round")
+    parser.add_argument("--rounds", type=int, help="rounds; medians are shown")
+    given = vars(parser.parse_args())
+    only, quick = given.pop("only"), given.pop("quick")
+    sizes = replace(QUICK if quick else Sizes(), **{name: size for name, size in given.items() if size is not None})
+    return (only,) if only else PARTS, sizes
+
+
+def _measure(servers: EmbeddedServers, parts: tuple[str, ...], sizes: Sizes, step: Step) -> Report:
+    report = Report(at=dt.datetime.now(dt.UTC).isoformat(timespec="seconds"), cores=os.cpu_count() or 1)
+    ingress.age(servers, times=sizes.ageing, step=step)
+    if "ingress" in parts:
+        asyncio.run(execute(servers.database_url, TUTORIAL))
+        report.ingress = ingress.measure(servers, requests=sizes.requests, rounds=sizes.rounds, step=step)
+    if "dispatch" in parts:
+        report.handler_runs = dispatch.measure(servers, runs=sizes.runs, rounds=sizes.rounds, step=step)
+        ours = next(runs.rate for runs in report.handler_runs if runs.name == RECEIVER)
+        report.latency = latency.measure(
+            servers, idle=sizes.idle, seconds=sizes.half_load_seconds, per_second=ours / 2, step=step
+        )
+        report.claims = claims.measure(servers, backlogs=sizes.backlogs, step=step)
+    return report
 
 
 @contextmanager
@@ -68,56 +102,6 @@ def _temporary_folder() -> Iterator[Path]:
         yield folder
     finally:
         discard(folder)
-
-
-TUTORIAL = """
-CREATE TABLE tutorial_event (id serial PRIMARY KEY, external_id text UNIQUE NOT NULL, type text NOT NULL, payload bytea)
-"""
-
-
-def show(report: Report, console: Console) -> None:
-    """Print the tables."""
-    table = Table(title=f"Durable accepts: {ingress.CONNECTIONS} connections, one server process; CPU in % of one core")
-    for heading in (
-        "load",
-        "per s",
-        "to pgbench",
-        "p50 ms",
-        "p99 ms",
-        "p99.9 ms",
-        "server",
-        "postgres",
-        "valkey",
-        "load",
-    ):
-        table.add_column(heading, justify="right" if table.columns else "left")
-    for row in report.ingress.loads:
-        table.add_row(
-            row.name,
-            f"{row.rate:,.0f}",
-            f"{row.to_pgbench:.2f}",
-            f"{row.p50_ms:.1f}",
-            f"{row.p99_ms:.1f}",
-            f"{row.p999_ms:.1f}",
-            *(f"{used:.0f} %" for used in row.cpu.values()),
-        )
-    table.add_row("pgbench, the same three rows", f"{report.ingress.pgbench_rate:,.0f}", "1.00")
-    table.add_row("the tutorial's endpoint", f"{report.ingress.tutorial_rate:,.0f}", _share(report))
-    console.print(table)
-    console.print(
-        f"one server process is {report.ingress.to_tutorial:.0f} times the tutorial's endpoint; {report.cores} cores"
-    )
-    runs = Table(title="Handler runs, each with a committed effect, one worker process")
-    for heading in ("", "per second", "to pgbench", "CPU % of a core"):
-        runs.add_column(heading, justify="right" if heading else "left")
-    used = ", ".join(f"{name} {share:.0f}" for name, share in report.dispatch.cpu.items())
-    runs.add_row("receiver work", f"{report.dispatch.rate:,.0f}", f"{report.dispatch.to_pgbench:.2f}", used)
-    runs.add_row("pgbench, the same two updates", f"{report.dispatch.pgbench_rate:,.0f}", "1.00", "")
-    console.print(runs)
-
-
-def _share(report: Report) -> str:
-    return f"{report.ingress.tutorial_rate / report.ingress.pgbench_rate:.2f}"
 
 
 if __name__ == "__main__":

@@ -82,3 +82,8 @@ def ids(count: int, *, duplicates: float, start: int, seed: int = 7) -> list[int
             made.append(fresh)
             fresh += 1
     return made
+
+
+def body() -> bytes:
+    """A callback's body alone."""
+    return requests([1])[0].partition(b"\r\n\r\n")[2]

@@ -10,13 +10,12 @@ from statistics import median
 import msgspec
 
 from benchmarks import callbacks, load, pgbench
-from benchmarks.dispatch import execute
 from benchmarks.programs import Watched, free_port, program, watching
+from benchmarks.sql import execute
 from receiver.embedded import EmbeddedServers
 from receiver.storage.engine import async_url
 
 CONNECTIONS = 64
-_AGING = 5
 SHARES = {"distinct": 0.0, "50 % duplicates": 0.5, "90 % duplicates": 0.9}
 _HEADERS = {"content-type": "application/json; charset=utf-8", "stripe-signature": f"t=1795380419,v1={'a' * 64}"}
 
@@ -49,7 +48,6 @@ def measure(servers: EmbeddedServers, *, requests: int, rounds: int, step: Calla
     numbers = count(10_000_000, 1_000_000)
     with _server(servers) as (port, watched):
         load.run("127.0.0.1", port, callbacks.requests(range(3_000)), connections=CONNECTIONS)  # warm-up
-        _age(servers, step)
         for number in range(1, rounds + 1):
             step(f"round {number} of {rounds}: pgbench")
             base.append(three_rows(servers))
@@ -63,18 +61,17 @@ def measure(servers: EmbeddedServers, *, requests: int, rounds: int, step: Calla
     return Ingress(pgbench_rate=median(base), tutorial_rate=tutorial, to_tutorial=loads[0].rate / tutorial, loads=loads)
 
 
-def _age(servers: EmbeddedServers, step: Callable[[str], None]) -> None:
+def age(servers: EmbeddedServers, *, times: int, step: Callable[[str], None]) -> None:
     """Fill the WAL once: a new cluster makes each segment anew, which stalls commits, an aged one uses them again."""
-    for number in range(1, _AGING + 1):
-        step(f"ageing the database, {number} of {_AGING}")
+    for number in range(1, times + 1):
+        step(f"ageing the database, {number} of {times}")
         three_rows(servers)
     asyncio.run(execute(servers.database_url, "CHECKPOINT"))
 
 
 def three_rows(servers: EmbeddedServers) -> float:
     """What pgbench does of the same rows, one callback per transaction."""
-    body = callbacks.requests([1])[0].partition(b"\r\n\r\n")[2]
-    variables = {"body": "\\x" + body.hex(), "headers": msgspec.json.encode(_HEADERS).decode()}
+    variables = {"body": "\\x" + callbacks.body().hex(), "headers": msgspec.json.encode(_HEADERS).decode()}
     return pgbench.transactions_per_second(
         servers, "three_rows.sql", clients=CONNECTIONS, seconds=4, variables=variables
     )

@@ -70,10 +70,10 @@ def _drive(poller: select.epoll, by_fd: dict[int, socket.socket], requests: Sequ
             raise RuntimeError(f"only {len(latencies)} of {total} answers came in time")
         for fd, _ in poller.poll(1.0):
             connection = by_fd[fd]
-            answer = _answer(connection)
+            received = answer(connection)
             now = clock()
             latencies.append(now - sent[fd])
-            status = int(answer[9:12])
+            status = int(received[9:12])
             statuses[status] = statuses.get(status, 0) + 1
             if following < total:
                 sent[fd] = clock()
@@ -82,7 +82,7 @@ def _drive(poller: select.epoll, by_fd: dict[int, socket.socket], requests: Sequ
     return Load(seconds=clock() - started, latencies=latencies, statuses=statuses)
 
 
-def _answer(connection: socket.socket) -> bytes:
+def answer(connection: socket.socket) -> bytes:
     """One whole answer. It nearly always comes in one piece; what is missing is waited for."""
     data = connection.recv(_RECEIVE_BYTES)
     while not _whole(data):

@@ -23,7 +23,7 @@ _ROOT: Final = Path(__file__).resolve().parents[1]
 _LOCKS: Final = _ROOT / "requirements"
 _STAMP: Final = "made-by-make.json"
 _BUILD: Final = "build"  # what installs the project itself; asking for it unlocked would take whatever is newest
-_PART_OF: Final = {"demo": "dev"}  # with the same versions
+_PART_OF: Final = {"demo": {"dev", "bench"}}  # with the same versions
 _ARGUMENTS: Final = 3
 
 Stamp = dict[str, str]
@@ -68,7 +68,7 @@ def _ensure(folder: Path, name: str) -> None:
     if stamp is None or not _still_right(stamp, where):
         stamp = _make_anew(folder, where)
     for lock in (_BUILD, name):
-        if lock not in stamp and _PART_OF.get(lock) not in stamp:
+        if stamp.keys().isdisjoint({lock, *_PART_OF.get(lock, ())}):
             path = _LOCKS / f"{lock}.txt"
             install_locked(folder, path)
             stamp = _write(folder, {**stamp, lock: _digest(path)})

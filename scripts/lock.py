@@ -49,6 +49,7 @@ def _write_locks(uv: Path, options: list[str]) -> None:
     # The largest first: the others take its versions, so that one environment can hold any of them.
     locks: tuple[tuple[str, list[str], str], ...] = (
         (_DEV, [_PROJECT, "--extra=embedded", "--extra=test"], ""),
+        ("requirements/bench.txt", [_PROJECT, "--extra=embedded", "--extra=bench", f"--constraint={_DEV}"], ""),
         ("requirements/demo.txt", [_PROJECT, "--extra=embedded", f"--constraint={_DEV}"], ""),
         ("requirements/runtime.txt", [_PROJECT, f"--constraint={_DEV}"], ""),
         ("requirements/build.txt", ["-", f"--constraint={_DEV}"], "\n".join(project["build-system"]["requires"])),

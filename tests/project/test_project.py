@@ -17,7 +17,7 @@ HASH = re.compile(r"    --hash=sha256:[0-9a-f]{64}( \\)?")
 
 
 def test_there_are_locks_for_each_use() -> None:
-    assert [path.stem for path in LOCKS] == ["build", "demo", "dev", "runtime"]
+    assert [path.stem for path in LOCKS] == ["bench", "build", "demo", "dev", "runtime"]
 
 
 @pytest.mark.parametrize("path", LOCKS, ids=lambda path: path.name)
@@ -41,6 +41,7 @@ def test_the_locks_hold_what_the_project_asks_for() -> None:
     wanted = {
         "runtime": project,
         "demo": [*project, *extras["embedded"]],
+        "bench": [*project, *extras["embedded"], *extras["bench"]],
         "dev": [*project, *extras["embedded"], *extras["test"]],
         "build": asked["build-system"]["requires"],
     }

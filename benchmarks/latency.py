@@ -1,0 +1,91 @@
+"""From a callback being sent to its handler beginning: the server, the commit, the nudge, the claim, the fence."""
+
+import asyncio
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from itertools import count
+from statistics import quantiles
+
+import asyncpg
+import msgspec
+
+from benchmarks import callbacks, pace
+from benchmarks.drain import until
+from benchmarks.programs import free_port, program
+from benchmarks.queues import environment
+from benchmarks.sql import execute
+from receiver.embedded import EmbeddedServers
+
+_PREPARE = """
+TRUNCATE receiver.dispatch, receiver.attempt;
+CREATE TABLE public.begun (callback bigint PRIMARY KEY, at bigint NOT NULL);
+"""
+_FIRST = 500_000_000
+"""Callback numbers that no other part uses."""
+_IDLE_PER_SECOND = 20.0
+"""Each has long been handled when the next one comes."""
+_WARM = 200
+
+
+class Latency(msgspec.Struct):
+    """One pace."""
+
+    name: str
+    per_second: float
+    callbacks: int
+    p50_ms: float
+    p99_ms: float
+
+
+def measure(
+    servers: EmbeddedServers, *, idle: int, seconds: float, per_second: float, step: Callable[[str], None]
+) -> list[Latency]:
+    """Measure one server and one worker process: `idle` callbacks one at a time, then `per_second` for `seconds`."""
+    asyncio.run(execute(servers.database_url, _PREPARE))
+    paces = {"idle": (_IDLE_PER_SECOND, idle), "half load": (per_second, int(per_second * seconds))}
+    numbers = count(_FIRST)
+    with _programs(servers) as port:
+        _latencies(servers, port, numbers, per_second=100.0, callbacks_sent=_WARM)
+        measured = []
+        for name, (pace_wanted, sent) in paces.items():
+            step(f"callback to handler: {name}")
+            found = _latencies(servers, port, numbers, per_second=pace_wanted, callbacks_sent=sent)
+            cuts = quantiles(found, n=100)
+            measured.append(
+                Latency(name=name, per_second=pace_wanted, callbacks=sent, p50_ms=cuts[49], p99_ms=cuts[98])
+            )
+    return measured
+
+
+@contextmanager
+def _programs(servers: EmbeddedServers) -> Iterator[int]:
+    """One server and one worker process, as in production; the port of the server."""
+    port = free_port()
+    env = {**environment(servers), "RECEIVER_PORT": str(port)}
+    target = "benchmarks.timed:receiver"
+    with (
+        program(["receiver", "work", target], env, port=None),
+        program(["receiver", "serve", target], env, port=port),
+    ):
+        yield port
+
+
+def _latencies(
+    servers: EmbeddedServers, port: int, numbers: Iterator[int], *, per_second: float, callbacks_sent: int
+) -> list[float]:
+    """In milliseconds, of each callback."""
+    ids = [next(numbers) for _ in range(callbacks_sent)]
+    due = pace.send("127.0.0.1", port, callbacks.requests(ids), per_second=per_second)
+    begun = asyncio.run(_begun(servers.database_url, ids))
+    return [(begun[number] - moment) / 1e6 for number, moment in zip(ids, due, strict=True)]
+
+
+async def _begun(url: str, ids: list[int]) -> dict[int, int]:
+    """When the handler of each callback began, once all have."""
+    connection = await asyncpg.connect(url)
+    mine = f"FROM public.begun WHERE callback BETWEEN {ids[0]} AND {ids[-1]}"
+    try:
+        await until(connection, f"SELECT {len(ids)} - count(*) {mine}", most=0)
+        return {row[0]: row[1] for row in await connection.fetch(f"SELECT callback, at {mine}")}
+    finally:
+        await connection.close()

@@ -1,0 +1,105 @@
+"""The queues that run jobs in the dispatch benchmark: the receiver's own, and what a merchant would take instead."""
+
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import dataclass, field
+
+from benchmarks import callbacks, pgqueuer_peer, procrastinate_peer
+from benchmarks.sql import execute
+from receiver.embedded import EmbeddedServers
+
+CLIENTS = 16
+RECEIVER = "receiver work"
+TWO_RECEIVERS = "receiver work, 2 processes"
+PGQUEUER = "pgqueuer"
+PROCRASTINATE = "procrastinate"
+
+# Due rows as ingress leaves them, made at once: what is measured is the worker, not the way in.
+OWED = """
+WITH made AS (
+    SELECT uuidv7() AS id, 'evt_' || lpad((n % 10000)::text, 20, '0') AS external_id
+    FROM generate_series(1, $1::int) n
+), stored AS (
+    INSERT INTO receiver.event (id, key, source, provider, external_id, type, headers, body)
+    SELECT id, uuid_send(id), 'stripe', 'stripe', external_id, 'payment_intent.succeeded', '{}', $2 FROM made
+)
+INSERT INTO receiver.dispatch (event_id, handler) SELECT id, 'mark_paid' FROM made
+"""
+LEFT = "SELECT count(*) FROM receiver.dispatch WHERE state IN ('ready', 'leased')"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Queue:
+    """One contender."""
+
+    name: str
+    arguments: list[str]
+    """Of `python -m`, for one worker process."""
+    owe: Callable[[str, int], Coroutine[None, None, None]]
+    """Enqueues so many jobs, at the URL of the database."""
+    left: str
+    """Counts the jobs that are not completed."""
+    table: str
+    """That the jobs are in."""
+    env: Mapping[str, str] = field(default_factory=dict)
+    processes: int = 1
+    share: float = 1.0
+    """Of the jobs of a round: a slow one gets fewer, so that each takes about as long."""
+
+
+def contenders(servers: EmbeddedServers) -> list[Queue]:
+    """All, in the order in which a round runs them."""
+    url = servers.database_url
+    return [
+        _receiver(servers, RECEIVER, processes=1),
+        Queue(
+            name=PGQUEUER,
+            arguments=["benchmarks.pgqueuer_peer", url],
+            owe=pgqueuer_peer.owe,
+            left=pgqueuer_peer.LEFT,
+            table="public.pgqueuer",
+        ),
+        Queue(
+            name=PROCRASTINATE,
+            arguments=["benchmarks.procrastinate_peer", url],
+            owe=procrastinate_peer.owe,
+            left=procrastinate_peer.LEFT,
+            table="public.procrastinate_jobs",
+            share=0.2,
+        ),
+        _receiver(servers, TWO_RECEIVERS, processes=2),
+    ]
+
+
+async def install_peers(url: str) -> None:
+    """Make the tables of those that are not ours."""
+    await pgqueuer_peer.install(url)
+    await procrastinate_peer.install(url)
+
+
+def environment(servers: EmbeddedServers) -> dict[str, str]:
+    """What the receiver's programs are told about themselves."""
+    return {
+        "RECEIVER_DATABASE_URL": servers.database_url,
+        "RECEIVER_REDIS_URL": servers.redis_url,
+        "RECEIVER_OPERATOR_PORT": "0",
+        "RECEIVER_CONCURRENCY": str(CLIENTS),
+        "RECEIVER_SOURCES__STRIPE__PROVIDER": "stripe",
+        "RECEIVER_SOURCES__STRIPE__SECRETS": f'["{callbacks.SECRET}"]',
+    }
+
+
+async def owe(url: str, jobs: int) -> None:
+    """Store `jobs` events, each with one due dispatch."""
+    await execute(url, OWED, jobs, callbacks.body())
+
+
+def _receiver(servers: EmbeddedServers, name: str, *, processes: int) -> Queue:
+    return Queue(
+        name=name,
+        arguments=["receiver", "work", "benchmarks.handlers:receiver"],
+        owe=owe,
+        left=LEFT,
+        table="receiver.dispatch",
+        env=environment(servers),
+        processes=processes,
+    )
