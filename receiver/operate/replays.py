@@ -6,7 +6,7 @@ import msgspec
 
 from receiver.operate.errors import NothingToReplay
 from receiver.operate.events import find
-from receiver.storage import outcomes
+from receiver.storage import replays
 from receiver.storage.engine import Connection
 
 _AT_ONCE: Final = 500
@@ -34,7 +34,7 @@ async def replay_event(connection: Connection, wanted: str, handler: str | None 
         NothingToReplay: all of them succeeded, or are being run at this moment.
     """
     row = await find(connection, wanted)
-    handlers = await outcomes.replay_event(connection, row.id, handler)
+    handlers = await replays.replay_event(connection, row.id, handler)
     if not handlers:
         raise NothingToReplay(f"the event {row.id} is {row.state}: it has nothing that could be run again")
     return Replayed(replayed=len(handlers), handlers=tuple(sorted(handlers)))
@@ -48,7 +48,7 @@ async def replay_handler(connection: Connection, handler: str) -> Replayed:
     """
     replayed = 0
     # One that dies again meanwhile would come back for ever, so what is dead now is all that is taken.
-    while (found := await outcomes.replay_dead(connection, handler, _AT_ONCE)) > 0:
+    while (found := await replays.replay_dead(connection, handler, _AT_ONCE)) > 0:
         replayed += found
         if found < _AT_ONCE:
             break

@@ -1,17 +1,14 @@
-"""What became of a run: the fence before it, success inside its transaction, failure in one of its own; and replay.
+"""What became of a run: the fence before it, success inside its transaction, failure in one of its own.
 
 The hot statements are prepared in the session and run as `BEGIN; EXECUTE …` and `EXECUTE …; COMMIT`: two round
 trips beside the handler's own. Such a message carries literals only; they are ids, numbers, checked names and
 hexadecimal digits, made here.
 """
 
-import uuid
-from collections.abc import Sequence
 from typing import Final
 
 import msgspec
 
-from receiver.storage.engine import Connection
 from receiver.storage.leases import Lease
 
 # The setting lives exactly as long as this transaction: a handler that ended it by raw SQL and went on in another
@@ -115,30 +112,6 @@ FROM held WHERE d.event_id = $1 AND d.handler = $2
 
 PREPARE: Final = f"{_FENCE};{_SUCCEED};{_SUCCEED_IN_LANE};{_FAIL};{_COUNT};{_BURY}"
 
-# Locked rows are being run at this moment: they need no replay, and waiting for them would take as long as they do.
-_REPLAY: Final = """
-WITH chosen AS MATERIALIZED (
-    SELECT event_id, handler FROM receiver.dispatch
-    WHERE {chosen}
-    FOR UPDATE SKIP LOCKED
-)
-UPDATE receiver.dispatch AS d
-SET state = 'ready', due_at = now(), attempts = 0, epoch = d.epoch + 1, trigger = 'manual', reason = NULL,
-    blocks = false, deferrals = 0, deferred_at = NULL
-FROM chosen WHERE d.event_id = chosen.event_id AND d.handler = chosen.handler
-RETURNING d.event_id, d.handler
-"""
-_REPLAY_EVENT: Final = _REPLAY.format(
-    chosen="event_id = $1 AND state <> 'succeeded' AND ($2::text IS NULL OR handler = $2)"
-)
-_REPLAY_DEAD: Final = _REPLAY.format(
-    chosen="""(event_id, handler) IN (
-        SELECT event_id, handler FROM receiver.dispatch
-        WHERE state = 'dead' AND ($1::text IS NULL OR handler = $1)
-        ORDER BY due_at LIMIT $2
-    ) AND state = 'dead'"""
-)
-
 
 class Failure(msgspec.Struct, frozen=True, kw_only=True):
     """How a run failed and what comes next."""
@@ -206,33 +179,6 @@ def bury(lease: Lease, reason: str, *, blocks: bool) -> str:
 def count(lease: Lease) -> str:
     """Count the attempt of a suspect before it starts, come what may; ends in `UPDATE 1` if it was still ours."""
     return f"EXECUTE receiver_count({_key(lease)})"
-
-
-async def replay_event(connection: Connection, event_id: uuid.UUID, handler: str | None) -> Sequence[str]:
-    """Make the dispatches of one event due now, with all attempts before them; those that succeeded stay as they are.
-
-    One that is being run at this moment is left alone. Commits.
-
-    Args:
-        connection: in autocommit.
-        event_id: the event.
-        handler: only this handler's; None: all.
-
-    Returns:
-        The names of the handlers that will run.
-    """
-    return [row[1] for row in await connection.fetch(_REPLAY_EVENT, event_id, handler)]
-
-
-async def replay_dead(connection: Connection, handler: str | None, most: int) -> int:
-    """Make up to `most` dead dispatches due now, those first that died first; how many. Commits.
-
-    Args:
-        connection: in autocommit.
-        handler: only this handler's; None: of all.
-        most: call again while as many were found.
-    """
-    return len(await connection.fetch(_REPLAY_DEAD, handler, most))
 
 
 def _key(lease: Lease) -> str:

@@ -10,7 +10,8 @@ from sqlalchemy import text
 from receiver.errors import LeaseLost, StoreUnavailable, TransactionEnded
 from receiver.storage.engine import raw_connection
 from receiver.storage.leases import Lease
-from receiver.storage.outcomes import Failure, replay_dead, replay_event
+from receiver.storage.outcomes import Failure
+from receiver.storage.replays import replay_dead, replay_event
 from receiver.storage.runs import RunConnection
 from tests.dispatch.conftest import Shop
 
