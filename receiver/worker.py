@@ -5,7 +5,9 @@ import os
 import re
 import secrets
 import socket
+import time
 from contextlib import AsyncExitStack
+from importlib.metadata import version
 from types import TracebackType
 from typing import Self
 
@@ -13,11 +15,13 @@ import structlog
 
 from receiver.dispatch import Dispatcher, Limits, Observer
 from receiver.dispatch.content import Readers
+from receiver.dispatch.presence import Presence
 from receiver.handlers import Registry
 from receiver.marks import Nudges, connect
 from receiver.settings import Settings
 from receiver.storage.leases import LeaseConnection, lease_engine
 from receiver.storage.runs import RunConnection, run_engine
+from receiver.storage.workers import State, TellingConnection, Word, telling_engine
 
 log = structlog.get_logger(__name__)
 
@@ -62,8 +66,12 @@ class Worker:
             nudges = Nudges(connect(self._redis_url, timeout=self._settings.redis_timeout), heard)
             stack.push_async_callback(nudges.close)
             dispatcher = self._dispatcher(stack, heard)
+            presence = self._presence(stack, dispatcher)
             dispatcher.start()
+            presence.start()
+            stack.push_async_callback(presence.stop)
             stack.push_async_callback(dispatcher.stop)
+            stack.callback(presence.drain)
             self._stack = stack.pop_all()
         log.info("worker_started", worker=self.name, handlers=len(self._registry))
         return self
@@ -79,6 +87,27 @@ class Worker:
         """Run until `stop` is set, then drain."""
         async with self:
             await stop.wait()
+
+    def _presence(self, stack: AsyncExitStack, dispatcher: Dispatcher) -> Presence:
+        telling = telling_engine(self._database_url)
+        stack.push_async_callback(telling.dispose)
+        started, program = time.monotonic(), version("receiver")
+
+        def word(state: State) -> Word:
+            return Word(
+                name=self.name,
+                host=socket.gethostname(),
+                pid=os.getpid(),
+                version=program,
+                up_seconds=time.monotonic() - started,
+                state=state,
+                concurrency=self._settings.concurrency,
+                running=dispatcher.running,
+                handlers=self._registry.names(),
+                closed=dispatcher.closed(),
+            )
+
+        return Presence(TellingConnection(telling), word)
 
     def _dispatcher(self, stack: AsyncExitStack, heard: asyncio.Event) -> Dispatcher:
         settings = self._settings

@@ -6,7 +6,7 @@ from typing import Annotated, Final
 
 import typer
 
-from receiver.cli.commands import dead, events, inspect, programs, send, verify
+from receiver.cli.commands import dead, events, inspect, programs, send, verify, workers
 from receiver.cli.demo import command as demo
 from receiver.cli.exits import Exit, code_of, documented
 from receiver.errors import ReceiverError
@@ -32,6 +32,7 @@ def _made() -> typer.Typer:
     )
     app.add_typer(_group_of("What no worker will run again by itself.", list=dead.list_dead), name="dead")
     app.command("replay")(dead.replay)
+    app.add_typer(_group_of("Who runs handlers.", list=workers.list_workers), name="workers")
     app.add_typer(_group_of("The configured accounts.", list=inspect.list_sources), name="sources")
     return app
 

@@ -2,7 +2,7 @@
 
 Reading order: `dispatcher` (start, heartbeat, drain), `feed` (what is leased and how far ahead), `slot` (one run from
 fence to outcome), `call` (the handler itself), `threads` (a handler that is a plain function), `verdict` (what a
-failure comes to), `content` (from a row to the event that a handler is given).
+failure comes to), `content` (from a row to the event that a handler is given), `presence` (what operators are told).
 """
 
 from receiver.dispatch.dispatcher import Dispatcher, Limits

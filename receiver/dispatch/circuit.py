@@ -32,6 +32,7 @@ class Circuit:
         self._clock = clock
         self._failed: deque[bool] = deque(maxlen=WINDOW)
         self._pause = 0.0
+        self._opened_at = 0.0
         self._probe_at = 0.0
 
     @property
@@ -52,6 +53,10 @@ class Circuit:
         """How long until a probe may be leased; 0: now, or it is closed."""
         return max(0.0, self._probe_at - self._clock()) if self.is_open else 0.0
 
+    def seconds_open(self) -> float:
+        """How long ago it opened; 0: it is closed."""
+        return self._clock() - self._opened_at if self.is_open else 0.0
+
     def ran(self, *, failed: bool) -> None:
         """A run has ended. Any success closes an open circuit."""
         if not failed and self.is_open:
@@ -62,6 +67,7 @@ class Circuit:
         if self.is_open:
             self._wait(min(self._pause * 2, _LONGEST))
         elif len(self._failed) == WINDOW and sum(self._failed) * 2 > WINDOW:
+            self._opened_at = self._clock()
             self._wait(_FIRST_PROBE)
             log.error("circuit_open", handler=self._handler)
 

@@ -17,6 +17,7 @@ from receiver.errors import StoreUnavailable
 from receiver.handlers import Registry
 from receiver.storage.leases import Lease, LeaseConnection
 from receiver.storage.runs import RunConnection
+from receiver.storage.workers import Closed
 
 log = structlog.get_logger(__name__)
 
@@ -89,6 +90,19 @@ class Dispatcher:
         self._tasks: list[asyncio.Task[None]] = []
         self._touches: set[asyncio.Task[None]] = set()
         self._feeding: asyncio.Task[None] | None = None
+
+    @property
+    def running(self) -> int:
+        """How many runs are under way."""
+        return sum(slot.busy for slot in (*self._slots, self._suspects_slot))
+
+    def closed(self) -> tuple[Closed, ...]:
+        """The handlers of which nothing but probes runs, since their circuit is open."""
+        return tuple(
+            Closed(handler=name, open_seconds=circuit.seconds_open(), probe_seconds=circuit.seconds_to_probe())
+            for name, circuit in self._quotas.circuits.items()
+            if circuit.is_open
+        )
 
     def start(self) -> None:
         """Begin to lease and run."""

@@ -62,6 +62,8 @@ class Slot:
         self._connection = connection
         self._caller = Caller(name)
         self._parts = parts
+        self.busy = False
+        """A handler's run is under way."""
 
     async def run(self, lease: Lease) -> None:
         """Run the dispatch from fence to outcome. What goes wrong is recorded, not raised.
@@ -69,6 +71,13 @@ class Slot:
         Cancelled, it rolls back, makes the dispatch due at once and raises.
         """
         handler = self._parts.registry.get(lease.handler)
+        self.busy = True
+        try:
+            await self._run(lease, handler)
+        finally:
+            self.busy = False
+
+    async def _run(self, lease: Lease, handler: Handler) -> None:
         stored = await self._begin(lease, handler)
         if stored is None:
             return

@@ -34,14 +34,14 @@ class OwnConnection:
         asynchronous: as SQLAlchemy's asyncio extension sees it.
         sync: as sessions in a greenlet see it.
         raw: as asyncpg sees it.
-        end: a statement that ends this session, to be run in another one.
     """
 
-    def __init__(self, asynchronous: AsyncConnection, sync: SyncConnection, raw: Connection, end: str) -> None:
+    def __init__(self, asynchronous: AsyncConnection, sync: SyncConnection, raw: Connection) -> None:
         self.asynchronous = asynchronous
         self.sync = sync
         self.raw = raw
-        self.end = end
+        self.end = ""
+        """A statement that ends this session, to be run in another one."""
 
     @classmethod
     async def open(cls, engine: AsyncEngine, prepare: str = "SELECT 1") -> Self:
@@ -58,10 +58,11 @@ class OwnConnection:
             asynchronous = await engine.connect()
             raw = await raw_connection(asynchronous)
             await asynchronous.run_sync(SyncConnection.detach)
-            made = cls(asynchronous, await asynchronous.run_sync(lambda sync: sync), raw, await raw.fetchval(_END))
+            made = cls(asynchronous, await asynchronous.run_sync(lambda sync: sync), raw)
         except UNREACHABLE as error:
             raise StoreUnavailable("Postgres cannot be reached") from error
         try:
+            made.end = await raw.fetchval(_END)
             await raw.execute(prepare)
         except BaseException as error:
             await made.discard()

@@ -4,7 +4,7 @@ import datetime as dt
 from typing import TypeVar
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import JSONB, UUID
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB, UUID
 from sqlalchemy.types import TypeEngine
 
 SCHEMA = "receiver"
@@ -157,4 +157,22 @@ quarantine = sa.Table(
     _time("received_at"),
     _column("deliveries", sa.Integer(), default=sa.text("1")),
     sa.UniqueConstraint("source", "digest"),
+)
+
+# Who runs handlers, as each worker says of itself every few seconds; see workers.py.
+worker = sa.Table(
+    "worker",
+    metadata,
+    sa.Column("name", sa.Text, primary_key=True),
+    _column("host", sa.Text()),
+    _column("pid", sa.Integer()),
+    _column("version", sa.Text()),
+    _time("started_at", default=None),
+    _time("seen_at"),
+    _column("state", sa.Text()),
+    _column("concurrency", sa.Integer()),
+    _column("running", sa.Integer()),
+    _column("handlers", ARRAY(sa.Text())),
+    _column("circuits", JSONB()),  # those that are open: handler, since, probe_at
+    sa.CheckConstraint("state IN ('running', 'draining', 'stopped')", name="state"),
 )

@@ -8,6 +8,7 @@ import pytest
 
 from receiver.cli.exits import Exit
 from tests.cli.kit import Cli, Shop, until
+from tests.conftest import execute
 
 KINDS = ("stripe", "standardwebhooks", "alipay", "wechatpay")
 
@@ -183,3 +184,28 @@ def test_where_nobody_listens_the_error_is_counted(cli: Cli) -> None:
 def test_a_rate_is_kept(cli: Cli, with_shop: Shop) -> None:
     said = cli("send", "stripe", "failed", "--to", with_shop.url, "--count", 11, "--rate", 20, "--json")
     assert float(str(said.fields()["seconds"])) >= 0.5
+
+
+def test_the_workers_are_listed(cli: Cli, with_shop: Shop) -> None:
+    until(lambda: bool(cli("workers", "list", "--json").rows()))
+    (row,) = cli("workers", "list", "--json").rows()
+    assert (row["state"], row["concurrency"], row["handlers"], row["circuits"]) == ("running", 16, ["mark_paid"], [])
+    circuit = (
+        '[{"handler": "mark_\\u001b[31mpaid", "since": "2025-01-31T12:00:00Z", "probe_at": "2025-01-31T12:00:30Z"}]'
+    )
+    execute(
+        with_shop.database_url,
+        "INSERT INTO receiver.worker VALUES"
+        f" ('one', 'h', 1, 'v', now() - interval '2 days', now(), 'running', 4, 3, '{{x,y}}', '{circuit}'),"
+        f" ('two', 'h', 1, 'v', now() - interval '1 day', now() - interval '1 minute', 'running', 4, 3, '{{}}', '[]')",
+    )
+    said = cli("workers", "list")
+    rows = [line.split() for line in said.out.splitlines()]
+    assert rows[1][:5] == ["one", "h", "v", "running", "3/4"]
+    assert rows[1][-2:] == ["x,", "y"]
+    assert rows[2][3] == "lost"
+    assert rows[-1] == ["mark_\\x1b[31mpaid", "one", "2025-01-31", "12:00:00Z", "2025-01-31", "12:00:30Z"]
+    assert said.err == "3 workers, 2 of them running\n"
+    found = cli("workers", "list", "--json").rows()[0]
+    assert found["circuits"] == json.loads(circuit)
+    execute(with_shop.database_url, "DELETE FROM receiver.worker WHERE host = 'h'")

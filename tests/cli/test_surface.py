@@ -13,10 +13,10 @@ from receiver.cli.options import State
 from receiver.storage import views
 from tests.cli.kit import Cli
 
-GROUPS = ("events", "dead", "sources")
+GROUPS = ("events", "dead", "workers", "sources")
 COMMANDS = (
     *("demo", "up", "migrate", "serve", "work", "send", "verify", "doctor", "replay"),
-    *("events list", "events show", "dead list", "sources list"),
+    *("events list", "events show", "dead list", "workers list", "sources list"),
 )
 HEAVY = {"sqlalchemy", "fastapi", "pydantic", "alembic", "httpx", "rich", "asyncpg", "redis", "cryptography", "uvicorn"}
 PASSWORD = "the-password"
