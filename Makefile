@@ -11,7 +11,7 @@ PYTHON ?= $(shell for each in python3 python3.14 python3.13 python3.12 python3.1
 
 RUN := "$(VENV)/bin/python" -m
 
-.PHONY: help demo test check bench test-containers lock clean python bench-environment demo-environment dev-environment
+.PHONY: help demo test check bench test-containers lock states clean python bench-environment demo-environment dev-environment
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "%-24s%s\n", $$1, $$2 }'
@@ -36,6 +36,9 @@ test-containers: dev-environment ## storage, end-to-end and compose tests in con
 
 lock: python ## write requirements/ from pyproject.toml; ARGS=--upgrade moves every pin
 	@$(PYTHON) -m scripts.lock $(ARGS)
+
+states: dev-environment ## write the diagram of docs/states.md from the table of transitions
+	@$(RUN) scripts.states
 
 clean: ## remove the virtual environment and all caches
 	rm -rf "$(VENV)" .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist

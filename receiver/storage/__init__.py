@@ -1,8 +1,8 @@
 """Postgres: the engine, the tables and every SQL statement.
 
-Reading order: `tables`, `engine`, `identity` (which Postgres is this?), then the statements in the order of a
-callback's life: `arrivals` (key, event, dispatch rows), `quarantine`, `own` (a worker's connections), `leases`,
-`sessions` (what handlers are lent), `outcomes`, `runs`, `replays`, `trials` (a run in a test), `newer` (what handlers
-write states with); then `views`, `workers` and `health` for operators; `partitions` and `migrate` for the schema's own
-life.
+Reading order: `states` (of a dispatch), `tables`, `engine`, `identity` (which Postgres is this?), then the statements
+in the order of a callback's life: `arrivals` (key, event, dispatch rows), `quarantine`, `own` (a worker's connections),
+`leases`, `sessions` (what handlers are lent), `outcomes`, `runs`, `replays`, `trials` (a run in a test), `newer` (what
+handlers write states with); then `views`, `workers` and `health` for operators; `partitions` and `migrate` for the
+schema's own life.
 """

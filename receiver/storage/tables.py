@@ -7,6 +7,8 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB, UUID
 from sqlalchemy.types import TypeEngine
 
+from receiver.storage.states import ACTIVE, UNFINISHED, State, quoted
+
 SCHEMA = "receiver"
 metadata = sa.MetaData(
     schema=SCHEMA,
@@ -94,24 +96,27 @@ dispatch = sa.Table(
     _column("blocks", sa.Boolean(), default=sa.text("false")),  # dead, and its lane waits for its replay
     _column("deferrals", sa.Integer(), default=_zero),  # how often its handler said NotYet
     _time("deferred_at", null=True),  # and when first
-    sa.CheckConstraint("state IN ('ready', 'waiting', 'leased', 'succeeded', 'dead')", name="state"),
+    sa.CheckConstraint(f"state IN ({quoted(State)})", name="state"),
     sa.CheckConstraint("trigger IN ('scheduled', 'manual')", name="trigger"),
 )
 # By handler first: the backlog of one, or of one that no worker knows, must not stand in the way of the others.
 sa.Index(
-    "dispatch_owed_idx", dispatch.c.handler, dispatch.c.due_at, postgresql_where=sa.text("state IN ('ready', 'leased')")
+    "dispatch_owed_idx", dispatch.c.handler, dispatch.c.due_at, postgresql_where=sa.text(f"state IN ({quoted(ACTIVE)})")
 )
-sa.Index("dispatch_dead_idx", dispatch.c.due_at, postgresql_where=sa.text("state = 'dead'"))
+sa.Index("dispatch_dead_idx", dispatch.c.due_at, postgresql_where=sa.text(f"state = '{State.DEAD}'"))
 sa.Index(
     "dispatch_lane_idx",
     dispatch.c.lane,
     dispatch.c.lane_at,
     dispatch.c.event_id,
-    postgresql_where=sa.text("lane IS NOT NULL AND (state IN ('ready', 'waiting', 'leased') OR blocks)"),
+    postgresql_where=sa.text(f"lane IS NOT NULL AND (state IN ({quoted(UNFINISHED)}) OR blocks)"),
 )
 # A guard against what reasoning missed: the claim of lanes never runs into it.
 sa.Index(
-    "dispatch_lane_key", dispatch.c.lane, unique=True, postgresql_where=sa.text("lane IS NOT NULL AND state = 'leased'")
+    "dispatch_lane_key",
+    dispatch.c.lane,
+    unique=True,
+    postgresql_where=sa.text(f"lane IS NOT NULL AND state = '{State.LEASED}'"),
 )
 
 # How far each lane has been handled: what arrives for a time before that is late. Written by workers alone.

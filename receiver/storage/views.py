@@ -7,6 +7,7 @@ from typing import Final, Literal
 
 import msgspec
 
+from receiver.storage import states
 from receiver.storage.engine import Connection
 from receiver.storage.partitions import first_id
 
@@ -52,7 +53,7 @@ class DispatchRow(msgspec.Struct, frozen=True, kw_only=True):
     """What one handler was owed, and every run of it."""
 
     handler: str
-    state: str
+    state: states.State
     attempts: int
     reason: str | None
     due_at: dt.datetime
@@ -110,7 +111,7 @@ class Filter(msgspec.Struct, frozen=True, kw_only=True):
     limit: int = 50
 
 
-_COLUMNS: Final = """
+_COLUMNS: Final = f"""
 SELECT e.id, e.source, e.provider, e.external_id, e.type, e.entity_id, e.livemode, s.state,
        coalesce(k.duplicates, 0) AS duplicates, e.occurred_at, e.received_at
 FROM receiver.event AS e
@@ -118,7 +119,7 @@ LEFT JOIN receiver.dedup_key AS k ON k.key = e.key AND k.event_id = e.id
 CROSS JOIN LATERAL (
     SELECT CASE WHEN bool_or(state = 'dead') THEN 'dead'
                 WHEN bool_or(state = 'ready' AND attempts > 0) THEN 'retrying'
-                WHEN bool_or(state IN ('ready', 'waiting', 'leased')) THEN 'pending'
+                WHEN bool_or(state IN ({states.quoted(states.UNFINISHED)})) THEN 'pending'
                 WHEN bool_or(state = 'succeeded') THEN 'succeeded'
                 ELSE 'unhandled' END AS state
     FROM receiver.dispatch WHERE event_id = e.id
@@ -134,11 +135,14 @@ ORDER BY e.id DESC LIMIT $6
 """
 )
 
+_OF_UNFINISHED: Final = (
+    f"AND e.id IN (SELECT event_id FROM receiver.dispatch WHERE state IN ({states.quoted(states.UNFINISHED)}))"
+)
 # Few events have such a dispatch, and partial indexes find them; without this all newer events would be looked at.
 _NARROWED: Final = {
     "dead": "AND e.id IN (SELECT event_id FROM receiver.dispatch WHERE state = 'dead')",
-    "retrying": "AND e.id IN (SELECT event_id FROM receiver.dispatch WHERE state IN ('ready', 'waiting', 'leased'))",
-    "pending": "AND e.id IN (SELECT event_id FROM receiver.dispatch WHERE state IN ('ready', 'waiting', 'leased'))",
+    "retrying": _OF_UNFINISHED,
+    "pending": _OF_UNFINISHED,
 }
 
 _BY_ID: Final = _COLUMNS + "WHERE e.id = $1"

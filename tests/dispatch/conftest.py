@@ -19,6 +19,7 @@ from receiver.settings import Settings
 from receiver.storage.engine import Connection, make_engine
 from receiver.storage.leases import Ask, Lease, LeaseConnection, lease_engine
 from receiver.worker import Worker
+from tests import judge
 
 PROGRAM = Path(__file__).with_name("program.py")
 
@@ -174,10 +175,13 @@ async def shop(database_url: str, redis_url: str) -> AsyncIterator[Shop]:
 
 @asynccontextmanager
 async def open_shop(database_url: str, redis_url: str) -> AsyncIterator[Shop]:
-    connection = await asyncpg.connect(database_url)
+    """A shop in which every change of a dispatch is judged, but for those that the test itself makes."""
+    connection = await asyncpg.connect(database_url, server_settings=judge.SCENE)
     if not await connection.fetchval("SELECT to_regclass('effect') IS NOT NULL"):
         await connection.execute(TABLES)
+        await judge.seat(connection)
     try:
         yield Shop(connection, database_url, redis_url)
     finally:
         await connection.close()
+    assert await judge.verdicts(database_url) == []

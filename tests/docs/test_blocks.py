@@ -7,7 +7,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
-LANGUAGES = {"python", "bash", "toml", "dotenv", "text", "json", "nginx", "yaml", "sql", "http"}
+LANGUAGES = {"python", "bash", "toml", "dotenv", "text", "json", "nginx", "yaml", "sql", "http", "mermaid"}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))

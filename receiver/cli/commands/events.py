@@ -3,13 +3,14 @@
 import asyncio
 import datetime as dt
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, assert_never
 
 import typer
 
 from receiver.cli.moments import moment
 from receiver.cli.options import AsJson, Embedded, Limit, State
 from receiver.cli.output import emit, emit_bytes, emit_json, fields, note, printable, shown, table
+from receiver.storage import states
 
 if TYPE_CHECKING:
     from receiver.operate.events import EventDetail
@@ -107,12 +108,25 @@ def _print_dispatch(dispatch: "DispatchRow") -> None:
     emit(f"{dispatch.handler}  {dispatch.state}{reason}")
     for run in dispatch.outcomes:
         emit(f"  {_run(run)}")
-    if dispatch.outcomes and dispatch.state != "succeeded":
+    if dispatch.outcomes and dispatch.state is not states.State.SUCCEEDED:
         for line in (dispatch.outcomes[-1].error or "").splitlines()[1:]:
             emit(f"      {printable(line)}")
-    if dispatch.state in {"ready", "leased"}:
-        coming = "next run" if dispatch.state == "ready" else "running, the lease ends"
+    coming = _coming(dispatch.state)
+    if coming:
         emit(f"  {shown(dispatch.due_at)}  {coming}")
+
+
+def _coming(state: states.State) -> str | None:
+    """What `due_at` is the time of, where that is still to come."""
+    match state:
+        case states.State.READY:
+            return "next run"
+        case states.State.LEASED:
+            return "running, the lease ends"
+        case states.State.WAITING | states.State.SUCCEEDED | states.State.DEAD:
+            return None
+        case _:
+            assert_never(state)
 
 
 def _run(run: "AttemptRow") -> str:
