@@ -9,14 +9,28 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from receiver.app.receiver import Receiver
-    from receiver.events import Event
+    from receiver.errors import EmitError
+    from receiver.events import Emitted, Event
     from receiver.handlers.policy import Dead, NotYet, Retry, RetryPolicy
     from receiver.storage.newer import update_if_newer, update_if_newer_sync
 
-__all__ = ["Dead", "Event", "NotYet", "Receiver", "Retry", "RetryPolicy", "update_if_newer", "update_if_newer_sync"]
+__all__ = [
+    "Dead",
+    "EmitError",
+    "Emitted",
+    "Event",
+    "NotYet",
+    "Receiver",
+    "Retry",
+    "RetryPolicy",
+    "update_if_newer",
+    "update_if_newer_sync",
+]
 
 _HOMES = {
     "Dead": "receiver.handlers.policy",
+    "EmitError": "receiver.errors",
+    "Emitted": "receiver.events",
     "Event": "receiver.events",
     "NotYet": "receiver.handlers.policy",
     "Receiver": "receiver.app.receiver",

@@ -143,6 +143,35 @@ UpdateReason = Literal[
 ]
 
 
+EmitReason = Literal[
+    "emit_session",  # a session of the other kind
+    "emit_type",  # a type that is no name
+    "emit_key",  # no key, or one that cannot be stored
+    "emit_entity",  # an entity that cannot be stored
+    "emit_time_naive",  # a time without a zone says no moment
+    "emit_payload_type",  # JSON has no form for it
+    "emit_payload_number",  # not finite, or too long to be read again
+    "emit_payload_text",  # a lone surrogate
+    "emit_payload_depth",  # too many levels, or one that contains itself
+    "emit_payload_large",  # too many bytes
+    "emit_conflict",  # another payload stands under this key
+]
+
+
+class EmitError(ReceiverError):
+    """`emit` was called with what cannot be stored: nothing is written, and the transaction goes on.
+
+    Args:
+        reason: stable code of what is wrong.
+        message: names the argument; never holds a value of the payload.
+    """
+
+    def __init__(self, reason: EmitReason, message: str) -> None:
+        """Keep the code as the error's reason."""
+        super().__init__(message)
+        self.reason = reason
+
+
 class UpdateError(ReceiverError):
     """`update_if_newer` was called in a way that cannot work: nothing is written.
 

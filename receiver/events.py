@@ -6,9 +6,13 @@ import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Final
 
 import jiter
 import msgspec
+
+INTERNAL: Final = "internal"
+"""The source, and the provider, of the events that are emitted. Nobody can call it."""
 
 
 class Callback(msgspec.Struct, frozen=True, kw_only=True):
@@ -123,3 +127,13 @@ class Event:
         parts = (self.source, self.external_id, self.handler, step)
         digest = hashlib.sha256(b"".join(length_prefixed(part.encode()) for part in parts))
         return digest.hexdigest()[:32]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Emitted:
+    """What became of an event that was emitted. It is stored when the transaction commits, and not before."""
+
+    id: uuid.UUID
+    """The event's own id: of the new one, or of the one that stands under this key."""
+    new: bool
+    """False for a duplicate: the same was emitted before, and nothing was written."""

@@ -6,6 +6,7 @@ import re
 import secrets
 import socket
 import time
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 from importlib.metadata import version
 from types import TracebackType
@@ -17,7 +18,7 @@ from receiver.dispatch import Dispatcher, Limits, Observer
 from receiver.dispatch.content import Readers
 from receiver.dispatch.presence import Presence
 from receiver.handlers import Registry
-from receiver.marks import Nudges, connect
+from receiver.marks import Marks, Nudges, connect
 from receiver.settings import Settings
 from receiver.storage.leases import LeaseConnection, lease_engine
 from receiver.storage.runs import RunConnection, run_engine
@@ -65,7 +66,7 @@ class Worker:
         async with AsyncExitStack() as stack:
             nudges = Nudges(connect(self._redis_url, timeout=self._settings.redis_timeout), heard)
             stack.push_async_callback(nudges.close)
-            dispatcher = self._dispatcher(stack, heard)
+            dispatcher = self._dispatcher(stack, heard, self._followed(stack, heard))
             presence = self._presence(stack, dispatcher)
             dispatcher.start()
             presence.start()
@@ -88,6 +89,17 @@ class Worker:
         async with self:
             await stop.wait()
 
+    def _followed(self, stack: AsyncExitStack, heard: asyncio.Event) -> Callable[[], None]:
+        marks = Marks(connect(self._redis_url, timeout=self._settings.redis_timeout), ttl=self._settings.mark_ttl)
+        stack.push_async_callback(marks.close)
+
+        def followed() -> None:
+            """Wake this worker at once, and the others through Redis: it may have no slot free."""
+            heard.set()
+            marks.nudge()
+
+        return followed
+
     def _presence(self, stack: AsyncExitStack, dispatcher: Dispatcher) -> Presence:
         telling = telling_engine(self._database_url)
         stack.push_async_callback(telling.dispose)
@@ -109,7 +121,7 @@ class Worker:
 
         return Presence(TellingConnection(telling), word)
 
-    def _dispatcher(self, stack: AsyncExitStack, heard: asyncio.Event) -> Dispatcher:
+    def _dispatcher(self, stack: AsyncExitStack, heard: asyncio.Event, followed: Callable[[], None]) -> Dispatcher:
         settings = self._settings
         leasing = lease_engine(self._database_url)
         stack.push_async_callback(leasing.dispose)
@@ -127,6 +139,7 @@ class Worker:
             leases=LeaseConnection(leasing, worker=self.name, seconds=settings.lease_seconds),
             connect=lambda: RunConnection(running),
             heard=heard,
+            followed=followed,
             observer=self._metrics,
             draw=secrets.SystemRandom().random,
         )

@@ -1,22 +1,33 @@
 """The object that a merchant holds: handlers are registered on it, and it is itself an ASGI application."""
 
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+import asyncio
+import datetime as dt
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from receiver.app.public import public_app
 from receiver.app.service import Service, required
-from receiver.errors import SettingsError
+from receiver.errors import EmitError, SettingsError
+from receiver.events import INTERNAL, Emitted, parse_exactly
+from receiver.followups import follow_up
 from receiver.handlers import Registry, RetryPolicy
 from receiver.handlers.lanes import Lane, OnDead
 from receiver.handlers.registry import HandlerFunction
 from receiver.observability.metrics import DispatchMetrics
 from receiver.settings import Settings, load
 from receiver.sources import Source, build_sources
+from receiver.storage.arrivals import Arrival
+from receiver.storage.emits import store_emitted, tell_after_commit
 from receiver.worker import Worker
+
+if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncSession
+    from sqlalchemy.orm import Session
 
 
 class Receiver:
@@ -37,6 +48,7 @@ class Receiver:
         self._settings = settings
         self._folder = folder or Path()
         self._app: ASGIApp | None = None
+        self._running: tuple[asyncio.AbstractEventLoop, Service] | None = None
         self.handlers = Registry(retry=retry)
         self.metrics = CollectorRegistry()
 
@@ -71,6 +83,74 @@ class Receiver:
             source, *types, name=name, retry=retry, timeout=timeout, lane=lane, on_dead=on_dead, concurrency=concurrency
         )
 
+    def emit(
+        self,
+        tx: "AsyncSession",
+        kind: str,
+        payload: object,
+        *,
+        key: str,
+        entity_id: str | None = None,
+        occurred_at: dt.datetime | None = None,
+    ) -> Coroutine[None, None, Emitted]:
+        """Store a follow-up event in the transaction of `tx`, for handlers on `internal`: `await` it.
+
+        It is stored when that transaction commits, and not at all when it does not; nothing is committed here. `tx` is
+        the session that a handler was lent, or one of yours on the same database. Of one type and key there is one
+        event: the same again is a duplicate, and writes nothing.
+
+        Where another open transaction has emitted the same key, this waits until that one ends. Emit several in the
+        order of their keys: two transactions in opposite orders deadlock.
+
+        Args:
+            tx: in its transaction.
+            kind: the event's type, such as `order.paid`.
+            payload: becomes `event.data`: what JSON can say, numbers to their last digit.
+            key: what is unique about it among the events of this type, such as the order's id.
+            entity_id: what it is about, for lanes.
+            occurred_at: its own time, aware; None: none, and lanes go by arrival.
+
+        Raises:
+            EmitError: it cannot be stored so, or another payload stands under this key; see its reasons.
+        """
+        if not hasattr(tx, "run_sync"):  # said here and not in the coroutine, which a plain function would not await
+            raise EmitError("emit_session", "tx: is no AsyncSession; in a plain function say emit_sync")
+        arrival = follow_up(self.handlers, kind, payload, key=key, entity_id=entity_id, occurred_at=occurred_at)
+        return self._emit(tx, arrival)
+
+    async def _emit(self, tx: "AsyncSession", arrival: Arrival) -> Emitted:
+        return await tx.run_sync(self._store, arrival)
+
+    def emit_sync(
+        self,
+        tx: "Session",
+        kind: str,
+        payload: object,
+        *,
+        key: str,
+        entity_id: str | None = None,
+        occurred_at: dt.datetime | None = None,
+    ) -> Emitted:
+        """`emit` for plain functions, with the same arguments."""
+        if hasattr(tx, "run_sync"):
+            raise EmitError("emit_session", "tx: an AsyncSession; say `await receiver.emit(…)`")
+        arrival = follow_up(self.handlers, kind, payload, key=key, entity_id=entity_id, occurred_at=occurred_at)
+        return self._store(tx, arrival)
+
+    def _store(self, tx: "Session", arrival: Arrival) -> Emitted:
+        emitted = store_emitted(tx, arrival)
+        if emitted.new and arrival.owed:
+            tell_after_commit(tx, self._nudge)
+        return emitted
+
+    def _nudge(self) -> None:
+        """Wake the workers, if the receiver runs in this process; callable from any thread."""
+        running = self._running
+        if running is not None:
+            loop, service = running
+            with suppress(RuntimeError):  # it has stopped meanwhile
+                loop.call_soon_threadsafe(service.nudge)
+
     def load_settings(self) -> Settings:
         """The settings given to the constructor, or those found in the environment and the folder."""
         if self._settings is None:
@@ -91,7 +171,8 @@ class Receiver:
             database_url=required(settings.database_url, "database_url"),
             redis_url=required(settings.redis_url, "redis_url"),
             registry=self.handlers,
-            readers={name: source.content for name, source in self.sources(settings).items()},
+            readers={INTERNAL: parse_exactly}
+            | {name: source.content for name, source in self.sources(settings).items()},
             settings=settings,
             metrics=DispatchMetrics(self.metrics),
         )
@@ -108,13 +189,14 @@ class Receiver:
         service = self.service(settings)
         try:
             self._app = (await service.start(public_app())).app
+            self._running = asyncio.get_running_loop(), service
             if work:
                 async with self.worker(settings):
                     yield
             else:
                 yield
         finally:
-            self._app = None
+            self._app, self._running = None, None
             await service.close()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -99,6 +99,11 @@ class Service:
             protocol=protocol_for(self._intake, body_deadline=settings.body_deadline),
         )
 
+    def nudge(self) -> None:
+        """Wake the workers: something is due that this process has not taken itself."""
+        if self._marks is not None:
+            self._marks.nudge()
+
     async def close(self) -> None:
         """Commit what waits, then let go of Postgres and Redis."""
         if self._partitions is not None:

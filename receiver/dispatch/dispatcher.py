@@ -48,6 +48,7 @@ class Dispatcher:
         leases: the connection for leasing.
         connect: makes a connection for a slot.
         heard: set from outside when something may be due.
+        followed: called when a run has emitted something that handlers want, after its commit.
         observer: hears of every run.
         draw: random numbers from 0 to 1.
     """
@@ -61,6 +62,7 @@ class Dispatcher:
         leases: LeaseConnection,
         connect: Callable[[], RunConnection],
         heard: asyncio.Event,
+        followed: Callable[[], None],
         observer: Observer,
         draw: Callable[[], float],
     ) -> None:
@@ -83,6 +85,7 @@ class Dispatcher:
             draw=draw,
             circuits=self._quotas.circuits,
             due_in=self._due_in,
+            followed=followed,
             lease_seconds=limits.lease_seconds,
         )
         self._slots = [Slot(f"receiver-handler-{n}", connect(), parts) for n in range(limits.concurrency)]

@@ -46,6 +46,8 @@ class Parts:
     """Told the seconds until a failed run comes again."""
     circuits: Mapping[str, Circuit]
     """By handler: told how each run ended."""
+    followed: Callable[[], None]
+    """Told when something was emitted and committed that handlers want."""
     lease_seconds: float
 
 
@@ -144,6 +146,8 @@ class Slot:
         failpoint("worker_before_commit")
         await self._connection.succeed(lease)
         failpoint("worker_after_commit")
+        if self._connection.emitted:
+            self._parts.followed()
 
     async def _failed(self, lease: Lease, handler: Handler, error: BaseException, elapsed: float) -> None:
         if stops_us(error):

@@ -2,12 +2,13 @@
 
 Reading order: `policy` (when to try again; what a handler may raise to decide it), `lanes` (what stays in order),
 `options` (how one is to be run), `handler` (one function, checked), `registry` (all of them, by name and by what they
-want).
+want), `owed` (what an arrival owes them, in which lanes).
 """
 
 from receiver.handlers.handler import AsyncFunction, Handler, Route, SyncFunction
 from receiver.handlers.lanes import Lane, OnDead, lane_number
 from receiver.handlers.options import Options
+from receiver.handlers.owed import in_lanes
 from receiver.handlers.policy import Dead, NotYet, Retry, RetryPolicy
 from receiver.handlers.registry import Registry
 
@@ -24,5 +25,6 @@ __all__ = [
     "RetryPolicy",
     "Route",
     "SyncFunction",
+    "in_lanes",
     "lane_number",
 ]

@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import Final, TypeVar
 
 from receiver.errors import HandlerError
+from receiver.events import INTERNAL
 from receiver.handlers.handler import Function, Handler, Route, checked_kind, checked_name, place
 from receiver.handlers.lanes import Lane, OnDead
 from receiver.handlers.options import DEFAULT_TIMEOUT, Options
@@ -108,6 +109,7 @@ class Registry:
         Args:
             known: names of the configured sources and of their providers.
         """
+        known = {INTERNAL, *known}
         return tuple(handler for handler in self if not any(route.source in known for route in handler.routes))
 
     def names(self) -> tuple[str, ...]:

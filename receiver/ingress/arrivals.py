@@ -1,17 +1,15 @@
 """Facts to rows: an arrival for each readable fact, an odd one for each that goes to quarantine."""
 
-import datetime as dt
 import hashlib
-import uuid
 from collections.abc import Sequence
 
 import uuid_utils
 
-from receiver.events import Callback, Event, Fact
-from receiver.handlers import Handler, lane_number
+from receiver.events import Callback, Fact
+from receiver.handlers import Handler, in_lanes
 from receiver.inbox.key import dedup_key
 from receiver.sources import Source
-from receiver.storage.arrivals import Arrival, Identifier
+from receiver.storage.arrivals import Arrival
 from receiver.storage.quarantine import Odd
 
 
@@ -29,10 +27,9 @@ def to_arrival(source: Source, fact: Fact, callback: Callback, handlers: Sequenc
     external_id = fact.external_id
     if not external_id:
         raise ValueError("a fact without an id is odd")
-    event_id = uuid_utils.uuid7()
-    return Arrival(
+    arrival = Arrival(
         key=dedup_key(source.name, external_id, fact.key_time),
-        event_id=event_id,
+        event_id=uuid_utils.uuid7(),
         fingerprint=fact.fingerprint,
         source=source.name,
         provider=source.provider.name,
@@ -43,31 +40,9 @@ def to_arrival(source: Source, fact: Fact, callback: Callback, handlers: Sequenc
         occurred_at=fact.occurred_at,
         headers=kept_headers(callback, source.provider.keep_headers),
         body=callback.body,
-        owed=tuple((handler.name, _lane(handler, source, fact, callback, event_id)) for handler in handlers),
+        owed=tuple((handler.name, None) for handler in handlers),
     )
-
-
-def _lane(handler: Handler, source: Source, fact: Fact, callback: Callback, event_id: Identifier) -> int | None:
-    lane = handler.options.lane
-    if lane is None:
-        return None
-    event = Event(
-        id=uuid.UUID(bytes=event_id.bytes),
-        source=source.name,
-        provider=source.provider.name,
-        external_id=fact.external_id or "",
-        type=fact.type,
-        entity_id=fact.entity_id,
-        livemode=fact.livemode,
-        occurred_at=fact.occurred_at,
-        received_at=dt.datetime.now(dt.UTC),
-        headers=kept_headers(callback, source.provider.keep_headers),
-        body=callback.body,
-        handler=handler.name,
-        attempt=0,
-        reader=source.content,
-    )
-    return lane_number(handler.name, event, lane)
+    return in_lanes(arrival, handlers, source.content)
 
 
 def to_odd(source: Source, fact: Fact, callback: Callback) -> Odd:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from receiver.errors import SettingsError
-from receiver.events import Callback, Verified
+from receiver.events import INTERNAL, Callback, Verified
 from receiver.settings import Settings, SourceSettings
 from receiver.sources.alipay import Alipay
 from receiver.sources.base import Provider, Signed
@@ -21,8 +21,6 @@ from receiver.sources.wechatpay import WeChatPay
 PROVIDERS: Final[Mapping[str, type[Provider]]] = {
     provider.name: provider for provider in (Stripe, StandardWebhooks, Alipay, WeChatPay)
 }
-RESERVED: Final = "internal"
-"""The source of events that handlers emit; nobody may call it."""
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
@@ -90,7 +88,7 @@ def _source(name: str, settings: SourceSettings, retention_days: int, folder: Pa
     if not _NAME.fullmatch(name):
         quoted = json.dumps(name, ensure_ascii=False)  # as such a name is written in the settings file
         raise SettingsError(f"sources.{quoted}: a name has up to 64 letters, digits, dots, hyphens and underscores")
-    if name == RESERVED:
+    if name == INTERNAL:
         raise SettingsError(f"{prefix}: this name is kept for events that handlers emit")
     provider = PROVIDERS.get(settings.provider)
     if provider is None:

@@ -1,11 +1,13 @@
-"""What ingress writes: key, event and dispatch rows of many callbacks in one statement and one commit."""
+"""What is written of events when they arrive: key, event and dispatch rows of many, in one statement and one commit."""
 
 import datetime as dt
-from collections.abc import Mapping, Sequence
-from typing import Final, Protocol
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final, Protocol, TypeAlias
 
 import msgspec
 
+from receiver.events import Event
 from receiver.storage.engine import Connection, Statement
 
 
@@ -37,6 +39,34 @@ class Arrival(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     owed: tuple[tuple[str, int | None], ...]
     """The handlers that want it and the lane in each (None: no lane): one dispatch row each."""
 
+    def event(
+        self, *, handler: str, attempt: int, received_at: dt.datetime, reader: Callable[[bytes], object]
+    ) -> Event:
+        """The event as a handler would see it.
+
+        Args:
+            handler: the handler's name.
+            attempt: number of the run, from 1; 0 before any.
+            received_at: aware.
+            reader: how the body becomes `data`.
+        """
+        return Event(
+            id=uuid.UUID(bytes=self.event_id.bytes),
+            source=self.source,
+            provider=self.provider,
+            external_id=self.external_id,
+            type=self.type,
+            entity_id=self.entity_id,
+            livemode=self.livemode,
+            occurred_at=self.occurred_at,
+            received_at=received_at,
+            headers=self.headers,
+            body=self.body,
+            handler=handler,
+            attempt=attempt,
+            reader=reader,
+        )
+
 
 Fingerprints = dict[bytes, bytes | None]
 """By key; None where the provider knows none."""
@@ -44,12 +74,14 @@ Fingerprints = dict[bytes, bytes | None]
 _encode: Final = msgspec.json.Encoder().encode
 
 # Rows arrive sorted by key (by the caller): two processes that insert the same keys in different orders deadlock.
-_STORE: Final = """
+# CAST and not `::` behind a parameter, so that the statement can be said through SQLAlchemy too: see `emits.py`.
+STORE: Final = """
 WITH arrival AS MATERIALIZED (
     SELECT key, id, fingerprint, body, told->>0 AS source, told->>1 AS provider, told->>2 AS external_id,
            told->>3 AS type, told->>4 AS entity_id, (told->>5)::bool AS livemode,
            (told->>6)::timestamptz AS occurred_at, (told->7)::jsonb AS headers
-    FROM unnest($1::bytea[], $2::uuid[], $3::bytea[], $4::bytea[], $5::json[]) AS t(key, id, fingerprint, body, told)
+    FROM unnest(CAST($1 AS bytea[]), CAST($2 AS uuid[]), CAST($3 AS bytea[]), CAST($4 AS bytea[]), CAST($5 AS json[]))
+        AS t(key, id, fingerprint, body, told)
 ), fresh AS (
     INSERT INTO receiver.dedup_key (key, event_id, fingerprint)
     SELECT key, id, fingerprint FROM arrival
@@ -63,17 +95,18 @@ WITH arrival AS MATERIALIZED (
 ), owed AS (
     INSERT INTO receiver.dispatch (event_id, handler, lane, lane_at)
     SELECT d.event_id, d.handler, d.lane, coalesce(d.lane_at, CASE WHEN d.lane IS NOT NULL THEN now() END)
-    FROM unnest($6::uuid[], $7::text[], $8::bigint[], $9::timestamptz[]) AS d(event_id, handler, lane, lane_at)
+    FROM unnest(CAST($6 AS uuid[]), CAST($7 AS text[]), CAST($8 AS bigint[]), CAST($9 AS timestamptz[]))
+        AS d(event_id, handler, lane, lane_at)
     JOIN fresh USING (event_id)
 )
 SELECT event_id, NULL::bytea, NULL::bytea FROM fresh
 UNION ALL
-SELECT NULL::uuid, a.key, k.fingerprint
-FROM arrival AS a CROSS JOIN LATERAL (SELECT fingerprint FROM receiver.dedup_key WHERE key = a.key) AS k
+SELECT k.event_id, a.key, k.fingerprint
+FROM arrival AS a CROSS JOIN LATERAL (SELECT event_id, fingerprint FROM receiver.dedup_key WHERE key = a.key) AS k
 WHERE NOT EXISTS (SELECT FROM fresh WHERE fresh.event_id = a.id)
 """
 
-_FOUND: Final = "SELECT key, fingerprint FROM receiver.dedup_key WHERE key = ANY($1::bytea[])"
+FOUND: Final = "SELECT event_id, key, fingerprint FROM receiver.dedup_key WHERE key = ANY(CAST($1 AS bytea[]))"
 
 _COUNT_DUPLICATES: Final = """
 UPDATE receiver.dedup_key AS k SET duplicates = k.duplicates + t.n
@@ -96,7 +129,7 @@ class ArrivalStatements:
     @classmethod
     async def prepare(cls, connection: Connection) -> "ArrivalStatements":
         """Prepare on `connection`, which must be in autocommit."""
-        return cls(await connection.prepare(_STORE), await connection.prepare(_FOUND))
+        return cls(await connection.prepare(STORE), await connection.prepare(FOUND))
 
     async def store(self, arrivals: Sequence[Arrival], seconds: float) -> tuple[set[bytes], Fingerprints]:
         """Insert and commit all whose key is new; the rest is left untouched.
@@ -109,25 +142,36 @@ class ArrivalStatements:
             The ids (16 bytes) of the events that are now stored for the first time; and the fingerprints under the
             keys that were stored before this statement began. A key in neither was stored by somebody else meanwhile.
         """
-        owed = [(a.event_id, name, lane, a.occurred_at) for a in arrivals for name, lane in a.owed]
-        rows = await self._store.fetch(
-            [a.key for a in arrivals],
-            [a.event_id for a in arrivals],
-            [a.fingerprint for a in arrivals],
-            [a.body for a in arrivals],
-            [_told(a) for a in arrivals],
-            [event_id for event_id, _, _, _ in owed],
-            [handler for _, handler, _, _ in owed],
-            [lane for _, _, lane, _ in owed],
-            [None if lane is None else at for _, _, lane, at in owed],
-            timeout=seconds,
-        )
-        fresh = {row[0].bytes for row in rows if row[0] is not None}
-        return fresh, {row[1]: row[2] for row in rows if row[0] is None}
+        rows = await self._store.fetch(*parameters(arrivals), timeout=seconds)
+        fresh = {row[0].bytes for row in rows if row[1] is None}
+        return fresh, {row[1]: row[2] for row in rows if row[1] is not None}
 
     async def fingerprints(self, keys: Sequence[bytes], seconds: float) -> Fingerprints:
         """The fingerprint stored under each of `keys`; a key that is not stored is absent."""
-        return {row[0]: row[1] for row in await self._found.fetch(keys, timeout=seconds)}
+        return {row[1]: row[2] for row in await self._found.fetch(keys, timeout=seconds)}
+
+
+Parameters: TypeAlias = tuple[Sequence[object], ...]
+
+
+def parameters(arrivals: Sequence[Arrival]) -> Parameters:
+    """What `STORE` takes, each parameter an array.
+
+    Args:
+        arrivals: sorted by key, no key twice.
+    """
+    owed = [(a.event_id, name, lane, a.occurred_at) for a in arrivals for name, lane in a.owed]
+    return (
+        [a.key for a in arrivals],
+        [a.event_id for a in arrivals],
+        [a.fingerprint for a in arrivals],
+        [a.body for a in arrivals],
+        [_told(a) for a in arrivals],
+        [event_id for event_id, _, _, _ in owed],
+        [handler for _, handler, _, _ in owed],
+        [lane for _, _, lane, _ in owed],
+        [None if lane is None else at for _, _, lane, at in owed],
+    )
 
 
 def _told(arrival: Arrival) -> str:

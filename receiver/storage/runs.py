@@ -19,7 +19,7 @@ from receiver.storage.engine import make_engine
 from receiver.storage.leases import Lease
 from receiver.storage.outcomes import Failure
 from receiver.storage.own import UNREACHABLE, OwnConnection
-from receiver.storage.sessions import lend, lend_sync, take_back
+from receiver.storage.sessions import emitted, lend, lend_sync, take_back
 
 _ANSWER_SECONDS: Final = 10.0
 _COMMIT_SECONDS: Final = 60.0
@@ -54,6 +54,8 @@ class RunConnection:
 
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine
+        self.emitted = False
+        """The last run has emitted something that handlers want."""
         self._own: OwnConnection | None = None
         self._loan: tuple[Session, RootTransaction] | None = None
         self._touching = asyncio.Lock()
@@ -191,6 +193,7 @@ class RunConnection:
         if loan is None:
             return True
         session, root = loan
+        self.emitted = any(arrival.owed for arrival in emitted(session))
         untouched = root.is_active
         if untouched:
             root.close()

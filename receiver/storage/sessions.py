@@ -7,10 +7,14 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 from sqlalchemy.orm import Session, SessionTransaction
 
 from receiver.errors import TransactionIsOurs
+from receiver.storage.arrivals import Arrival
 
 
 class LentSession(Session):
     """A session in a transaction that belongs to the dispatcher."""
+
+    emitted: tuple[Arrival, ...] = ()
+    """What was emitted in it and was new; a savepoint may have undone it since."""
 
     def begin(self, nested: bool = False) -> SessionTransaction:  # noqa: FBT001, FBT002 - SQLAlchemy's signature
         """Begin a savepoint; the transaction itself has begun."""
@@ -72,6 +76,11 @@ def lend(connection: AsyncConnection) -> AsyncSession:
         join_transaction_mode="control_fully",
         close_resets_only=False,
     )
+
+
+def emitted(session: Session) -> tuple[Arrival, ...]:
+    """What was emitted in a session that was lent."""
+    return session.emitted if isinstance(session, LentSession) else ()
 
 
 def take_back(session: Session) -> None:

@@ -3,6 +3,7 @@
 It refuses what the commit of a real run would refuse, and leaves the transaction to its owner.
 """
 
+import datetime as dt
 from contextlib import suppress
 from typing import Final, Self
 
@@ -12,9 +13,11 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 from sqlalchemy.orm import Session
 
 from receiver.errors import StoreUnavailable, TransactionAborted, TransactionEnded
+from receiver.storage.arrivals import Arrival
+from receiver.storage.emits import standing
 from receiver.storage.engine import Connection as RawConnection
 from receiver.storage.engine import raw_connection
-from receiver.storage.sessions import lend, lend_sync, take_back
+from receiver.storage.sessions import emitted, lend, lend_sync, take_back
 
 _ABORTED: Final = "25P02"
 _ENDED: Final = frozenset({"25P01", "3B001"})
@@ -39,6 +42,8 @@ class Trial:
         self._savepoint = savepoint
         self._owner = owner
         self._lent: Session | None = None
+        self.emitted: list[tuple[Arrival, dt.datetime]] = []
+        """After `keep`: what was emitted, each with its time of arrival."""
 
     @classmethod
     async def begin(cls, tx: AsyncSession | AsyncConnection) -> Self:
@@ -120,6 +125,8 @@ class Trial:
         check.rollback()  # and what was deferred is deferred again, until the owner's commit
         while innermost := self._unfinished(connection):
             innermost.commit()
+        if self._lent is not None:
+            self.emitted = standing(connection, emitted(self._lent))
         self._take_back()
 
     def _undo(self, connection: Connection) -> None:

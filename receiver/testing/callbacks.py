@@ -2,7 +2,6 @@
 
 import datetime as dt
 import secrets
-import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -45,22 +44,8 @@ class SignedCallback:
         fact, *_ = self.source.verify(callback, self.sent_at.timestamp()).facts
         if fact.odd is not None:
             raise ValueError(fact.odd)
-        arrival = to_arrival(self.source, fact, callback, ())
-        return Event(
-            id=uuid.UUID(bytes=arrival.event_id.bytes),
-            source=arrival.source,
-            provider=arrival.provider,
-            external_id=arrival.external_id,
-            type=arrival.type,
-            entity_id=arrival.entity_id,
-            livemode=arrival.livemode,
-            occurred_at=arrival.occurred_at,
-            received_at=self.sent_at,
-            headers=arrival.headers,
-            body=arrival.body,
-            handler=handler,
-            attempt=attempt,
-            reader=self.source.content,
+        return to_arrival(self.source, fact, callback, ()).event(
+            handler=handler, attempt=attempt, received_at=self.sent_at, reader=self.source.content
         )
 
 

@@ -1,5 +1,6 @@
 """One run of a handler, in the transaction of a test."""
 
+import datetime as dt
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, Literal
 
@@ -8,8 +9,9 @@ from receiver.dispatch.call import Caller
 from receiver.dispatch.slot import stops_us
 from receiver.dispatch.verdict import judge, spoiled
 from receiver.errors import HandlerError
-from receiver.events import Event
+from receiver.events import Event, parse_exactly
 from receiver.handlers import Handler, Registry
+from receiver.storage.arrivals import Arrival
 from receiver.storage.trials import Trial
 
 if TYPE_CHECKING:
@@ -37,6 +39,8 @@ class Outcome:
     """Of a retry: seconds until the next run, the longest that the policy's jitter allows."""
     error: BaseException | None = None
     """What the handler raised, or what the commit would have raised."""
+    emitted: tuple[Event, ...] = ()
+    """What the handler emitted, in this order; empty if it failed. Not in it: what was emitted before already."""
 
 
 async def run_handler(
@@ -46,7 +50,7 @@ async def run_handler(
 
     So: its session refuses `commit()` and `rollback()`, it has its timeout, a plain function runs in a thread, what is
     left in the session is flushed, and deferred constraints are checked. Nothing reads or writes the receiver's own
-    tables, so they need not be there.
+    tables, so they need not be there, unless the handler emits.
 
     It runs in the transaction that is open on `tx`, behind a savepoint. If it succeeds what it wrote is visible there,
     and nowhere else until you commit; roll back, and the next test finds nothing. If it fails it is rolled back to the
@@ -84,7 +88,11 @@ async def _run(handler: Handler, event: Event, trial: Trial) -> Outcome:
         return Outcome(state="retry", reason=failure.reason, delay=failure.delay, error=error)
     finally:
         caller.close()
-    return Outcome(state="succeeded")
+    return Outcome(state="succeeded", emitted=tuple(_follow_up(*each) for each in trial.emitted))
+
+
+def _follow_up(arrival: Arrival, received_at: dt.datetime) -> Event:
+    return arrival.event(handler="handler", attempt=1, received_at=received_at, reader=parse_exactly)
 
 
 def _chosen(registry: Registry, event: Event, name: str | None) -> Handler:
