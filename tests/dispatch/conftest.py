@@ -14,6 +14,7 @@ import asyncpg
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from receiver.dispatch.content import Readers
 from receiver.handlers import Registry
 from receiver.settings import Settings
 from receiver.storage.engine import Connection, make_engine
@@ -39,6 +40,7 @@ WITH stored AS (
 INSERT INTO receiver.dispatch (event_id, handler) SELECT id, unnest($5::text[]) FROM stored
 """
 
+READERS: Readers = {"stripe": lambda body: body.decode()}
 EVERYTHING_DONE = "SELECT count(*) = 0 FROM receiver.dispatch WHERE state IN ('ready', 'waiting', 'leased')"
 
 
@@ -118,14 +120,14 @@ class Shop:
 
     @asynccontextmanager
     async def working(
-        self, registry: Registry, *, redis_url: str | None = None, **settings: object
+        self, registry: Registry, *, redis_url: str | None = None, readers: Readers = READERS, **settings: object
     ) -> AsyncIterator[Worker]:
         """A worker in this process."""
         async with Worker(
             database_url=self.database_url,
             redis_url=redis_url or self.redis_url,
             registry=registry,
-            readers={"stripe": lambda body: body.decode()},
+            readers=readers,
             settings=Settings.model_validate({"concurrency": 4, "poll_seconds": 0.2, **settings}),
             metrics=self.runs,
         ) as worker:

@@ -9,12 +9,13 @@ import asyncpg
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from receiver import Receiver
 from receiver.events import Event
-from receiver.handlers import Registry, RetryPolicy
+from receiver.handlers import RetryPolicy
 from receiver.settings import Settings
 from receiver.worker import Worker
 
-registry = Registry(retry=RetryPolicy(first=0.05, factor=1, cap=0.05, attempts=4))
+receiver = Receiver(retry=RetryPolicy(first=0.05, factor=1, cap=0.05, attempts=4))
 EFFECT = text("INSERT INTO effect VALUES (:id, :handler, :note)")
 
 
@@ -48,6 +49,17 @@ async def charge(event: Event, tx: AsyncSession) -> None:
     await outside.close()
 
 
+async def emits(event: Event, tx: AsyncSession) -> None:
+    """Hand on to `hear`."""
+    await receiver.emit(tx, "order.paid", "o_1", key="o_1")
+    await _write(event, tx)
+
+
+async def hear(event: Event, tx: AsyncSession) -> None:
+    """Write an effect for what was emitted."""
+    await _write(event, tx)
+
+
 class Silent:
     """Hears of every run and keeps quiet."""
 
@@ -57,15 +69,15 @@ class Silent:
 
 async def main(database_url: str, redis_url: str, handlers: str) -> None:
     """Work until SIGTERM."""
-    known = {"pay": pay, "poison": poison, "freeze": freeze, "charge": charge}
+    known = {"pay": pay, "poison": poison, "freeze": freeze, "charge": charge, "emits": emits, "hear": hear}
     for name in handlers.split(","):
-        registry.on("stripe", name=name)(known[name])
+        receiver.on("internal" if name == "hear" else "stripe", name=name)(known[name])
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
     await Worker(
         database_url=database_url,
         redis_url=redis_url,
-        registry=registry,
+        registry=receiver.handlers,
         readers={},
         settings=Settings(),
         metrics=Silent(),

@@ -19,7 +19,7 @@ from receiver.cli.exits import MEANINGS, Exit
 from receiver.cli.main import app
 from receiver.dispatch import verdict
 from receiver.embedded.errors import Reason
-from receiver.errors import ReceiverError, UpdateReason
+from receiver.errors import EmitReason, ReceiverError, UpdateReason
 from receiver.events import Event
 from receiver.ingress.problems import PROBLEMS, status_of
 from receiver.observability.metrics import DispatchMetrics, IngressMetrics
@@ -105,6 +105,7 @@ REASONS = sorted(
     }
     | {"id_conflict"}
     | set(get_args(UpdateReason))
+    | set(get_args(EmitReason))
 )
 
 
