@@ -54,7 +54,10 @@ def _all_finite(payload: object) -> bool:
             left.extend(part.values())
         elif isinstance(part, list | tuple):
             left.extend(part)
-        elif isinstance(part, float | Decimal) and not math.isfinite(part):
+        elif isinstance(part, Decimal):  # not by `math`, for which 1E+400 is infinite
+            if not part.is_finite():
+                return False
+        elif isinstance(part, float) and not math.isfinite(part):
             return False
     return True
 

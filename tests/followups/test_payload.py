@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from receiver import EmitError, Receiver
@@ -44,6 +44,7 @@ def shape(payload: object) -> object:
 
 
 @given(PAYLOADS)
+@example([Decimal("1E+400"), Decimal("-1E-400"), Decimal("1.0E+999999")])
 def test_payload_comes_back_exactly(payload: object) -> None:
     assert shape(parse_exactly(to_json(payload))) == shape(payload)
 
