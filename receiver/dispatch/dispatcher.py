@@ -1,7 +1,6 @@
 """Puts feed and slots together: start, heartbeat, drain."""
 
 import asyncio
-import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -86,6 +85,7 @@ class Dispatcher:
             circuits=self._quotas.circuits,
             due_in=self._due_in,
             followed=followed,
+            give_back=self._return,
             lease_seconds=limits.lease_seconds,
         )
         self._slots = [Slot(f"receiver-handler-{n}", connect(), parts) for n in range(limits.concurrency)]
@@ -97,7 +97,7 @@ class Dispatcher:
     @property
     def running(self) -> int:
         """How many runs are under way."""
-        return sum(slot.busy for slot in (*self._slots, self._suspects_slot))
+        return self._feed.line.busy + self._feed.suspects.busy
 
     def closed(self) -> tuple[Closed, ...]:
         """The handlers of which nothing but probes runs, since their circuit is open."""
@@ -110,8 +110,8 @@ class Dispatcher:
     def start(self) -> None:
         """Begin to lease and run."""
         self._feeding = asyncio.create_task(self._feed.run(), name="receiver-feed")
-        self._tasks = [asyncio.create_task(self._serve(slot), name="receiver-slot") for slot in self._slots]
-        self._tasks.append(asyncio.create_task(self._serve_suspects(), name="receiver-suspects"))
+        lines = [(slot, self._feed.line) for slot in self._slots] + [(self._suspects_slot, self._feed.suspects)]
+        self._tasks = [asyncio.create_task(slot.serve(line), name="receiver-slot") for slot, line in lines]
         self._tasks.append(asyncio.create_task(self._beat(), name="receiver-heartbeat"))
 
     async def stop(self) -> None:
@@ -126,6 +126,7 @@ class Dispatcher:
                 await self._feed.quiet()
         await self._cancel()
         await self._cancel()  # for a handler that would not be cancelled, or a Postgres that does not answer
+        await self._give_back()  # what was to follow a run that was cancelled
         for slot in (*self._slots, self._suspects_slot):
             await slot.close()
         await asyncio.gather(*self._touches)
@@ -137,22 +138,6 @@ class Dispatcher:
             task.cancel()
         if pending:
             await asyncio.wait(pending, timeout=_LAST_SECONDS)
-
-    async def _serve(self, slot: Slot) -> None:
-        while not self._feed.stopping:
-            lease = await self._feed.take()
-            started = time.monotonic()
-            if self._quotas.circuits[lease.handler].may_run():
-                await _run(slot, lease)
-            else:  # it opened after this one was leased
-                await self._return([lease])
-            self._feed.done(lease, time.monotonic() - started)
-
-    async def _serve_suspects(self) -> None:
-        while not self._feed.stopping:
-            lease = await self._feed.take_suspect()
-            await _run(self._suspects_slot, lease)
-            self._feed.done_suspect(lease)
 
     async def _beat(self) -> None:
         """Keep alive what waits for a slot, and the transactions whose handlers are busy elsewhere.
@@ -183,10 +168,3 @@ class Dispatcher:
         """Look again when a retry falls due, if that is before the next poll."""
         if seconds < self._limits.poll_seconds:
             asyncio.get_running_loop().call_later(seconds, self._heard.set)
-
-
-async def _run(slot: Slot, lease: Lease) -> None:
-    try:
-        await slot.run(lease)
-    except Exception as error:  # noqa: BLE001 - a fault of ours must cost one lease, not the slot
-        log.error("slot_failed", error=type(error).__name__, event_id=str(lease.event_id))  # noqa: TRY400

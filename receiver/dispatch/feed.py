@@ -7,6 +7,7 @@ from typing import Final
 
 import structlog
 
+from receiver.dispatch.line import Line
 from receiver.dispatch.quotas import Quotas
 from receiver.dispatch.slot import RECONNECT
 from receiver.storage.leases import Ask, Claim, Lease, LeaseConnection
@@ -45,12 +46,13 @@ class Feed:
     ) -> None:
         self.held: set[Lease] = set()
         """All that is leased and not yet done."""
-        self._ready: asyncio.Queue[Lease] = asyncio.Queue()
-        self._suspects: asyncio.Queue[Lease] = asyncio.Queue()
+        self.line = Line(done=self._done, moved=self._make_room)
+        """For the slots,"""
+        self.suspects = Line(done=self._suspect_done, moved=self._make_room)
+        """and for the one that runs suspects."""
         self._connection = connection
         self._quotas = quotas
         self._slots = slots
-        self._busy = 0
         self._heard = heard
         self._poll_seconds = poll_seconds
         self._draw = draw
@@ -71,7 +73,7 @@ class Feed:
             asked = self._quotas.ask(room)
             claim = await self._lease(asked)
             for lease in claim.leases:
-                (self._suspects if lease.suspect else self._ready).put_nowait(lease)
+                (self.suspects if lease.suspect else self.line).put(lease)
             self.held.update(claim.leases)
             if not self._quotas.heard(asked, claim):
                 probe = self._quotas.seconds_to_probe()
@@ -83,27 +85,6 @@ class Feed:
         self._heard.set()
         self._room_made.set()
 
-    async def take(self) -> Lease:
-        """The next dispatch for a slot that has nothing to do."""
-        lease = await self._ready.get()
-        self._busy += 1
-        self._room_made.set()
-        return lease
-
-    def done(self, lease: Lease, seconds: float) -> None:
-        """What `take` gave has been run."""
-        self._busy -= 1
-        self._mean_seconds += _WEIGHT * (seconds - self._mean_seconds)
-        self._let_go(lease)
-
-    async def take_suspect(self) -> Lease:
-        """The next dispatch for the one slot that runs suspects."""
-        return await self._suspects.get()
-
-    def done_suspect(self, lease: Lease) -> None:
-        """What `take_suspect` gave has been run."""
-        self._let_go(lease)
-
     async def quiet(self) -> None:
         """Returns once all that was taken is done."""
         while self.held:
@@ -112,23 +93,27 @@ class Feed:
 
     def drain(self) -> list[Lease]:
         """Take out all that no slot has taken."""
-        left = []
-        for line in (self._ready, self._suspects):
-            while not line.empty():
-                left.append(line.get_nowait())
+        left = self.line.drain() + self.suspects.drain()
         self.held.difference_update(left)
         return left
 
     def _room(self) -> int:
         """How many to lease now; 0 while too few are missing to be worth a statement."""
         ahead = min(BATCH, int(self._slots * _AHEAD_SECONDS / self._mean_seconds))
-        room = self._slots - self._busy + ahead - self._ready.qsize()
+        room = self._slots - self.line.busy + ahead - self.line.waiting
         return min(room, BATCH) if room > ahead // 2 else 0
 
-    def _let_go(self, lease: Lease) -> None:
+    def _done(self, lease: Lease, seconds: float) -> None:
+        self._mean_seconds += _WEIGHT * (seconds - self._mean_seconds)
+        self._suspect_done(lease, seconds)
+
+    def _suspect_done(self, lease: Lease, _seconds: float) -> None:
         self.held.discard(lease)
         if self._quotas.done(lease):
             self._heard.set()
+        self._make_room()
+
+    def _make_room(self) -> None:
         self._room_made.set()
 
     async def _lease(self, asked: Mapping[str, Ask]) -> Claim:
@@ -136,7 +121,7 @@ class Feed:
         while asked and not self.stopping:
             try:
                 # Suspects run one at a time: however many there are, they must not fill the memory.
-                return await self._connection.lease(asked, suspects=self._suspects.qsize() < BATCH)
+                return await self._connection.lease(asked, suspects=self.suspects.waiting < BATCH)
             except Exception as error:  # noqa: BLE001 - a fault of ours must not end the feed in silence
                 tries += 1
                 log.warning("lease_failed", error=type(error.__cause__ or error).__name__)

@@ -2,17 +2,18 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
 import structlog
-from structlog.contextvars import bound_contextvars
+from structlog.contextvars import bind_contextvars
 
 from receiver.dispatch import verdict
 from receiver.dispatch.call import Caller
 from receiver.dispatch.circuit import Circuit
 from receiver.dispatch.content import Readers, to_event
+from receiver.dispatch.line import Line
 from receiver.errors import LeaseLost, StoreUnavailable
 from receiver.handlers import Handler, Registry, RetryPolicy
 from receiver.observability.failpoints import failpoint
@@ -49,6 +50,8 @@ class Parts:
     followed: Callable[[], None]
     """Told when something was emitted and committed that handlers want."""
     lease_seconds: float
+    give_back: Callable[[Sequence[Lease]], Awaitable[None]]
+    """Makes leases due again that were not run."""
 
 
 class Slot:
@@ -64,36 +67,53 @@ class Slot:
         self._connection = connection
         self._caller = Caller(name)
         self._parts = parts
-        self.busy = False
-        """A handler's run is under way."""
+        self._begun: Lease | None = None
+        """Whose transaction was begun behind the commit of the run before."""
 
-    async def run(self, lease: Lease) -> None:
+    async def serve(self, line: Line) -> None:
+        """Run what the line gives, one after another, until cancelled."""
+        while True:
+            lease: Lease | None = await line.take()
+            while lease is not None:
+                started = time.monotonic()
+                following = await self._guarded(lease, line)
+                line.done(lease, time.monotonic() - started)
+                lease = following
+
+    async def _guarded(self, lease: Lease, line: Line) -> Lease | None:
+        try:
+            if lease is not self._begun and not self._parts.circuits[lease.handler].may_run():
+                await self._parts.give_back([lease])  # the circuit opened after this one was leased
+                return None
+            return await self._run(lease, line)
+        except Exception as error:  # noqa: BLE001 - a fault of ours must cost one lease, not the slot
+            log.error("slot_failed", error=type(error).__name__, event_id=str(lease.event_id))  # noqa: TRY400
+            return None
+
+    async def _run(self, lease: Lease, line: Line) -> Lease | None:
         """Run the dispatch from fence to outcome. What goes wrong is recorded, not raised.
 
         Cancelled, it rolls back, makes the dispatch due at once and raises.
+
+        Returns:
+            What is to be run next on this connection; its transaction may have begun.
         """
         handler = self._parts.registry.get(lease.handler)
-        self.busy = True
-        try:
-            await self._run(lease, handler)
-        finally:
-            self.busy = False
-
-    async def _run(self, lease: Lease, handler: Handler) -> None:
         stored = await self._begin(lease, handler)
         if stored is None:
-            return
+            return None
         started = time.perf_counter()
         try:
-            with bound_contextvars(event_id=str(lease.event_id), handler=lease.handler, attempt=lease.attempt):
-                await self._handle(lease, handler, stored)
+            await self._handle(lease, handler, stored)
+            following = await self._succeed(lease, line)
         except BaseException as error:
             await self._failed(lease, handler, error, time.perf_counter() - started)
             if stops_us(error):
                 raise
-        else:
-            self._parts.circuits[handler.name].ran(failed=False)
-            self._parts.observer.ran(handler.name, "succeeded", time.perf_counter() - started)
+            return None
+        self._parts.circuits[handler.name].ran(failed=False)
+        self._parts.observer.ran(handler.name, "succeeded", time.perf_counter() - started)
+        return following
 
     async def touch(self) -> None:
         """Keep the transaction of a handler that is busy elsewhere."""
@@ -106,6 +126,9 @@ class Slot:
 
     async def _begin(self, lease: Lease, handler: Handler) -> StoredEvent | None:
         """Begin the transaction; None if there is nothing to run."""
+        if lease is self._begun:
+            self._begun = None
+            return lease.event
         tries = 0
         while True:
             try:
@@ -118,7 +141,7 @@ class Slot:
                 await asyncio.sleep(RECONNECT.delay(tries, self._parts.draw()))
 
     async def _fence(self, lease: Lease, handler: Handler) -> StoredEvent | None:
-        exhausted = lease.attempt > handler.options.policy.attempts
+        exhausted = self._exhausted(lease)
         if lease.event is None or exhausted:
             await self._bury(lease, handler, verdict.EXHAUSTED if exhausted else verdict.EVENT_GONE)
             return None
@@ -141,13 +164,40 @@ class Slot:
         log.warning("lease_lost", event_id=str(lease.event_id), handler=lease.handler)
 
     async def _handle(self, lease: Lease, handler: Handler, stored: StoredEvent) -> None:
-        event = to_event(lease, stored, self._parts.readers)
-        await self._caller.call(handler, event, self._connection)
+        # Never unbound: the slot's task has a context of its own, and the next run binds all of them again.
+        bind_contextvars(event_id=str(lease.event_id), handler=lease.handler, attempt=lease.attempt)
+        await self._caller.call(handler, to_event(lease, stored, self._parts.readers), self._connection)
+
+    async def _succeed(self, lease: Lease, line: Line) -> Lease | None:
+        """Commit, and in the same round trip begin what is to be run next."""
+        following = self._next(line)
         failpoint("worker_before_commit")
-        await self._connection.succeed(lease)
+        try:
+            if await self._connection.succeed(lease, following):
+                self._begun = following
+        except BaseException:
+            if following is not None:
+                line.put_back(following)
+            raise
         failpoint("worker_after_commit")
         if self._connection.emitted:
             self._parts.followed()
+        return following
+
+    def _next(self, line: Line) -> Lease | None:
+        lease = line.take_next()
+        if lease is None or self._is_plain(lease):
+            return lease
+        line.put_back(lease)
+        return None
+
+    def _is_plain(self, lease: Lease) -> bool:
+        """Nothing is to be asked, counted or buried before it runs."""
+        spared = lease.suspect or self._parts.circuits[lease.handler].is_open
+        return lease.event is not None and not spared and not self._exhausted(lease)
+
+    def _exhausted(self, lease: Lease) -> bool:
+        return lease.attempt > self._parts.registry.get(lease.handler).options.policy.attempts
 
     async def _failed(self, lease: Lease, handler: Handler, error: BaseException, elapsed: float) -> None:
         if stops_us(error):

@@ -38,6 +38,7 @@ def lease_engine(url: str) -> AsyncEngine:
         "synchronous_commit": "off",
         # The queue's statistics lag behind the queue: a plan made while it was empty must not scan it when it is full.
         "jit": "off",
+        "plan_cache_mode": "force_generic_plan",  # planning a claim takes longer than running it
         "enable_seqscan": "off",
         "enable_bitmapscan": "off",
         "enable_sort": "off",

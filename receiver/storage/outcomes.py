@@ -110,6 +110,13 @@ SET state = 'dead', due_at = now(), attempts = $4, reason = $5, blocks = $6
 FROM held WHERE d.event_id = $1 AND d.handler = $2
 """
 
+SUCCEEDED: Final = """
+SELECT EXISTS (
+    SELECT FROM receiver.dispatch WHERE event_id = $1 AND handler = $2 AND epoch = $3 AND state || '' = 'succeeded'
+)
+"""
+"""Whether a run's success is committed."""
+
 PREPARE: Final = f"{_FENCE};{_SUCCEED};{_SUCCEED_IN_LANE};{_FAIL};{_COUNT};{_BURY}"
 
 
@@ -137,11 +144,19 @@ def fence(lease: Lease) -> str:
     return f"BEGIN; EXECUTE receiver_fence({_key(lease)})"
 
 
-def succeed(lease: Lease) -> str:
-    """Record success and commit. Fails with division by zero if this is not the transaction of our fence."""
-    if lease.lane is None:
-        return f"EXECUTE receiver_succeed({_key(lease)}); COMMIT"
-    return f"{_locked(lease)}EXECUTE receiver_succeed_in_lane({_key(lease)}, {lease.lane}); COMMIT"
+def succeed(lease: Lease, following: Lease | None = None) -> str:
+    """Record success and commit; in the same message, begin the transaction of the run that follows, see `fence`.
+
+    Fails with division by zero if this is not the transaction of our fence.
+
+    Args:
+        lease: of the run.
+        following: of the next one on this connection: its round trip is saved.
+    """
+    execute = "receiver_succeed" if lease.lane is None else "receiver_succeed_in_lane"
+    lane = "" if lease.lane is None else f", {lease.lane}"
+    begin = "" if following is None else f"; {fence(following)}"
+    return f"{_locked(lease)}EXECUTE {execute}({_key(lease)}{lane}); COMMIT{begin}"
 
 
 def fail(lease: Lease, failure: Failure, elapsed: float) -> str:

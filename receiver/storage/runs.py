@@ -23,6 +23,8 @@ from receiver.storage.sessions import emitted, lend, lend_sync, take_back
 
 _ANSWER_SECONDS: Final = 10.0
 _COMMIT_SECONDS: Final = 60.0
+_FENCED: Final = "SELECT 1"
+"""What Postgres says of a fence that found its row."""
 _IDLE_PART: Final = 0.75
 """Of a lease: a frozen worker's transaction must end, and free its dispatch, before the lease does."""
 
@@ -89,7 +91,7 @@ class RunConnection:
         """
         if lease.suspect:
             await self._ask(outcomes.count(lease))
-        if await self._ask(outcomes.fence(lease)) != "SELECT 1":
+        if await self._ask(outcomes.fence(lease)) != _FENCED:
             await self._ask("ROLLBACK")
             raise LeaseLost("somebody else took the dispatch over")
 
@@ -109,8 +111,15 @@ class RunConnection:
         self._loan = session, root
         return session
 
-    async def succeed(self, lease: Lease) -> None:
-        """Record success and commit, with all that the handler wrote.
+    async def succeed(self, lease: Lease, following: Lease | None = None) -> bool:
+        """Record success and commit, with all that the handler wrote; then begin the run that follows, as `begin` does.
+
+        Args:
+            lease: of the run.
+            following: of the next one, no suspect; in one round trip with the commit.
+
+        Returns:
+            Whether the run of `following` has begun. If not, `begin` says why.
 
         Raises:
             TransactionEnded: the handler ended the transaction by SQL of its own.
@@ -126,13 +135,20 @@ class RunConnection:
             if not untouched:
                 raise TransactionAborted("the session's transaction was rolled back, and the handler went on")
             try:
-                await own.say(outcomes.succeed(lease), _COMMIT_SECONDS)
+                said = await own.say(outcomes.succeed(lease, following), _COMMIT_SECONDS)
             except asyncpg.InFailedSQLTransactionError as error:
                 raise TransactionAborted("a statement failed, and the handler went on") from error
             except asyncpg.DivisionByZeroError as error:
                 raise TransactionEnded(
                     "the handler ended the transaction by SQL of its own; use begin_nested(), or raise an exception"
                 ) from error
+            except asyncpg.PostgresError:
+                if following is not None and await self._succeeded(own, lease):
+                    return False  # it was the fence behind the commit that failed
+                raise
+        if following is not None and said != _FENCED:
+            await self._ask("ROLLBACK")
+        return said == _FENCED
 
     async def fail(self, lease: Lease, failure: Failure, elapsed: float) -> bool:
         """Roll back whatever the handler wrote, then record the failure in a transaction of its own.
@@ -175,6 +191,11 @@ class RunConnection:
         if own is not None:
             self._orphans.append(own.end)
             await own.discard()
+
+    async def _succeeded(self, own: OwnConnection, lease: Lease) -> bool:
+        await self._ask("ROLLBACK")
+        key = (lease.event_id, lease.handler, lease.epoch)
+        return bool(await own.raw.fetchval(outcomes.SUCCEEDED, *key, timeout=_ANSWER_SECONDS))
 
     async def _ask(self, sql: str) -> str:
         try:

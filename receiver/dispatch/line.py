@@ -1,0 +1,65 @@
+"""Leased dispatches on their way to a slot, and how many of them there are."""
+
+import asyncio
+from collections.abc import Callable
+
+from receiver.storage.leases import Lease
+
+
+class Line:
+    """What waits for a slot of one kind, and what its slots are running.
+
+    Args:
+        done: hears of each lease that is held no more, and of the seconds that its run took.
+        moved: called whenever a lease was taken.
+    """
+
+    def __init__(self, *, done: Callable[[Lease, float], None], moved: Callable[[], None]) -> None:
+        self._leases: asyncio.Queue[Lease] = asyncio.Queue()
+        self._done = done
+        self._moved = moved
+        self._closed = False
+        self.busy = 0
+        """How many have been taken and are not yet done."""
+
+    @property
+    def waiting(self) -> int:
+        """How many no slot has taken yet."""
+        return self._leases.qsize()
+
+    def put(self, lease: Lease) -> None:
+        """Let it be run."""
+        self._leases.put_nowait(lease)
+
+    async def take(self) -> Lease:
+        """The next one, for a slot that has nothing to do."""
+        lease = await self._leases.get()
+        self._took()
+        return lease
+
+    def take_next(self) -> Lease | None:
+        """The next one, for a slot that is about to have nothing to do; None: nothing waits, or all is to end."""
+        if self._closed or self._leases.empty():
+            return None
+        lease = self._leases.get_nowait()
+        self._took()
+        return lease
+
+    def put_back(self, lease: Lease) -> None:
+        """What was taken has not begun."""
+        self.busy -= 1
+        self.put(lease)
+
+    def done(self, lease: Lease, seconds: float) -> None:
+        """What was taken has been run."""
+        self.busy -= 1
+        self._done(lease, seconds)
+
+    def drain(self) -> list[Lease]:
+        """Take out all that no slot has taken; from now on `take_next` gives nothing."""
+        self._closed = True
+        return [self._leases.get_nowait() for _ in range(self._leases.qsize())]
+
+    def _took(self) -> None:
+        self.busy += 1
+        self._moved()

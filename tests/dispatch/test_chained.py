@@ -1,0 +1,111 @@
+"""A commit and the fence of the run behind it in one message: what becomes of either when the other fails."""
+
+import asyncpg
+import pytest
+from sqlalchemy import text as sa_text
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from receiver.errors import LeaseLost
+from receiver.events import Event
+from receiver.handlers import Registry
+from tests.dispatch.conftest import Shop
+from tests.dispatch.test_leases import LET_IT_RUN_OUT, running, write
+
+STATES = "SELECT state FROM receiver.dispatch ORDER BY due_at DESC, state"
+DEFERRED = """
+CREATE TABLE refused (event_id uuid UNIQUE DEFERRABLE INITIALLY DEFERRED);
+INSERT INTO refused VALUES ('00000000-0000-0000-0000-000000000000');
+"""
+
+
+async def test_the_next_run_begins_behind_the_commit(shop: Shop) -> None:
+    await shop.deliver()
+    await shop.deliver()
+    async with shop.leasing() as leasing, running(shop) as run:
+        first, second = await leasing.take(2)
+        await run.begin(first)
+        await write(run, first)
+        assert await run.succeed(first, second)
+        assert await shop.effects() == 1  # committed, and seen by others
+        await write(run, second)
+        assert not await run.succeed(second)
+    assert await shop.effects() == 2
+    assert await shop.rows(STATES) == [("succeeded",), ("succeeded",)]
+
+
+async def test_who_follows_was_taken_over(shop: Shop) -> None:
+    await shop.deliver()
+    await shop.deliver()
+    async with shop.leasing() as leasing, shop.leasing(worker="w2") as other, running(shop) as run:
+        first, second = await leasing.take(2)
+        await run.begin(first)
+        await write(run, first)
+        await shop.execute(f"{LET_IT_RUN_OUT} WHERE event_id = $1", second.event_id)
+        assert await other.take(10)
+        assert not await run.succeed(first, second)
+        assert await shop.value("SELECT count(*) FROM pg_stat_activity WHERE state LIKE 'idle in transaction%'") == 0
+        with pytest.raises(LeaseLost):
+            await run.begin(second)
+    assert await shop.effects() == 1
+    assert await shop.rows(STATES) == [("leased",), ("succeeded",)]
+
+
+async def test_a_refused_commit_begins_nothing(shop: Shop) -> None:
+    await shop.execute(DEFERRED)
+    await shop.deliver()
+    await shop.deliver()
+    async with shop.leasing() as leasing, running(shop) as run:
+        first, second = await leasing.take(2)
+        await run.begin(first)
+        await run.lend().execute(sa_text("INSERT INTO refused VALUES ('00000000-0000-0000-0000-000000000000')"))
+        with pytest.raises(asyncpg.UniqueViolationError):
+            await run.succeed(first, second)
+        await run.begin(second)
+        await write(run, second)
+        await run.succeed(second)
+    assert await shop.rows(STATES) == [("leased",), ("succeeded",)]
+
+
+async def test_a_fence_that_fails_does_not_undo_the_commit_before_it(shop: Shop) -> None:
+    await shop.deliver()
+    await shop.deliver()
+    async with shop.leasing() as leasing, running(shop, lock_timeout="100ms") as run, shop.engine() as engine:
+        first, second = await leasing.take(2)
+        await run.begin(first)
+        await write(run, first)
+        async with engine.connect() as holding:
+            await holding.exec_driver_sql("BEGIN")
+            await holding.exec_driver_sql(
+                f"SELECT FROM receiver.dispatch WHERE event_id = '{second.event_id}' FOR UPDATE"
+            )
+            assert not await run.succeed(first, second)
+            await holding.exec_driver_sql("ROLLBACK")
+        await run.begin(second)
+        await write(run, second)
+        await run.succeed(second)
+    assert await shop.effects() == 2
+    assert await shop.rows(STATES) == [("succeeded",), ("succeeded",)]
+
+
+async def test_what_must_not_simply_follow(shop: Shop) -> None:
+    """In one slot: one whose event is gone, one that is out of attempts, then one that is to be run."""
+    gone, worn_out, plain = [await shop.deliver() for _ in range(3)]
+    await shop.execute("DELETE FROM receiver.event WHERE id = $1", gone)
+    await shop.execute("UPDATE receiver.dispatch SET attempts = 1000 WHERE event_id = $1", worn_out)
+    first = await shop.deliver()
+    await shop.execute("UPDATE receiver.dispatch SET due_at = now() - interval '1 hour' WHERE event_id = $1", first)
+    registry = Registry()
+
+    @registry.on("stripe")
+    async def pay(event: Event, tx: AsyncSession) -> None:
+        await tx.execute(sa_text("INSERT INTO effect VALUES (:id, :handler)"), {"id": event.id, "handler": "pay"})
+
+    async with shop.working(registry, concurrency=1):
+        await shop.until_done()
+    assert {row[0]: row[1] for row in await shop.rows("SELECT event_id, state FROM receiver.dispatch")} == {
+        gone: "dead",
+        worn_out: "dead",
+        plain: "succeeded",
+        first: "succeeded",
+    }
+    assert await shop.value("SELECT count(*) FROM pg_stat_activity WHERE state LIKE 'idle in transaction%'") == 0
