@@ -1,4 +1,4 @@
-"""The worker's composition root: engines, Redis and the dispatcher are built here, and nothing below builds itself."""
+"""The worker's composition root: everything is built here, and nothing below builds itself."""
 
 import asyncio
 import os
@@ -14,7 +14,7 @@ from typing import Self
 
 import structlog
 
-from receiver.dispatch import Dispatcher, Limits, Observer
+from receiver.dispatch import Dispatcher, Limits, Observer, Replayer
 from receiver.dispatch.content import Readers
 from receiver.dispatch.presence import Presence
 from receiver.handlers import Registry
@@ -22,6 +22,7 @@ from receiver.marks import Marks, Nudges, connect
 from receiver.settings import Settings
 from receiver.storage.leases import LeaseConnection, lease_engine
 from receiver.storage.runs import RunConnection, run_engine
+from receiver.storage.stepping import StepConnection, step_engine
 from receiver.storage.workers import State, TellingConnection, Word, telling_engine
 
 log = structlog.get_logger(__name__)
@@ -72,6 +73,9 @@ class Worker:
             presence.start()
             stack.push_async_callback(presence.stop)
             stack.push_async_callback(dispatcher.stop)
+            replayer = self._replayer(stack, nudges)
+            replayer.start()
+            stack.push_async_callback(replayer.stop)
             stack.callback(presence.drain)
             self._stack = stack.pop_all()
         log.info("worker_started", worker=self.name, handlers=len(self._registry))
@@ -141,6 +145,17 @@ class Worker:
             heard=heard,
             followed=followed,
             observer=self._metrics,
+            draw=secrets.SystemRandom().random,
+        )
+
+    def _replayer(self, stack: AsyncExitStack, nudges: Nudges) -> Replayer:
+        stepping = step_engine(self._database_url)
+        stack.push_async_callback(stepping.dispose)
+        return Replayer(
+            StepConnection(stepping, worker=self.name),
+            registry=self._registry,
+            readers=self._readers,
+            nudge=nudges.nudge,
             draw=secrets.SystemRandom().random,
         )
 

@@ -6,7 +6,7 @@ from typing import Annotated, Final
 
 import typer
 
-from receiver.cli.commands import dead, events, inspect, programs, send, verify, workers
+from receiver.cli.commands import audit, dead, events, inspect, programs, replay, replays, send, verify, workers
 from receiver.cli.demo import command as demo
 from receiver.cli.exits import Exit, code_of, documented
 from receiver.errors import ReceiverError
@@ -31,10 +31,24 @@ def _made() -> typer.Typer:
         _group_of("What arrived and what became of it.", list=events.list_events, show=events.show_event), name="events"
     )
     app.add_typer(_group_of("What no worker will run again by itself.", list=dead.list_dead), name="dead")
-    app.command("replay")(dead.replay)
+    app.command("replay")(replay.replay)
+    app.add_typer(_replays(), name="replays")
+    app.add_typer(_group_of("What operators did.", list=audit.list_audit), name="audit")
     app.add_typer(_group_of("Who runs handlers.", list=workers.list_workers), name="workers")
     app.add_typer(_group_of("The configured accounts.", list=inspect.list_sources), name="sources")
     return app
+
+
+def _replays() -> typer.Typer:
+    return _group_of(
+        "Replays of many dispatches, which the workers step.",
+        list=replays.list_replays,
+        show=replays.show_replay,
+        follow=replays.follow_replay,
+        pause=replays.pause_replay,
+        resume=replays.resume_replay,
+        cancel=replays.cancel_replay,
+    )
 
 
 def _group_of(purpose: str, **commands: Callable[..., None]) -> typer.Typer:

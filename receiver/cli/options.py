@@ -30,3 +30,9 @@ State: TypeAlias = Literal["dead", "retrying", "pending", "succeeded", "unhandle
 OperatorHost: TypeAlias = Annotated[
     str | None, typer.Option(help="Address of the operator listener; it has no authentication.")
 ]
+ReplayState: TypeAlias = Literal["dead", "retrying", "succeeded"]
+"""As in `storage/selections.py`, which is not imported here for the same reason."""
+Why: TypeAlias = Annotated[str | None, typer.Option("--why", metavar="TEXT", help="The reason, for the audit log.")]
+By: TypeAlias = Annotated[
+    str | None, typer.Option("--by", metavar="NAME", help="Who, for the audit log; default: this user and host.")
+]

@@ -74,6 +74,17 @@ def progress(what: str, total: int) -> Iterator[Callable[[], None]]:
         yield lambda: bar.advance(task)
 
 
+@contextmanager
+def progress_to(total: int) -> Iterator[Callable[[str, int], None]]:
+    """A bar as in `progress`; the block calls what it gets with what goes on and how much of `total` is done."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console(stderr=True), disable=not sys.stderr.isatty()) as bar:
+        task = bar.add_task("", total=total)
+        yield lambda what, done: bar.update(task, description=what, completed=done, total=max(total, done))
+
+
 def shown(value: object) -> str:
     """A value as text that is safe to print: times to the second, nothing that is not printable."""
     if value is None:

@@ -3,9 +3,11 @@
 Reading order: `dispatcher` (start, heartbeat, drain), `feed` (what is leased and how far ahead), `slot` (one run from
 fence to outcome), `call` (the handler itself), `threads` (a handler that is a plain function), `verdict` (what a
 failure comes to), `content` (from a row to the event that a handler is given), `presence` (what operators are told).
+Beside them, `replayer` steps replay jobs, and `missing` says what such a job creates.
 """
 
 from receiver.dispatch.dispatcher import Dispatcher, Limits
+from receiver.dispatch.replayer import Replayer
 from receiver.dispatch.slot import Observer
 
-__all__ = ["Dispatcher", "Limits", "Observer"]
+__all__ = ["Dispatcher", "Limits", "Observer", "Replayer"]

@@ -8,6 +8,7 @@ import msgspec
 from receiver.errors import SettingsError
 from receiver.events import Event
 from receiver.storage.leases import Lease, StoredEvent
+from receiver.storage.steps import Candidate, Content
 
 Readers: TypeAlias = Mapping[str, Callable[[bytes], object]]
 """By source: how its provider's bodies become `event.data`."""
@@ -36,6 +37,26 @@ def to_event(lease: Lease, stored: StoredEvent, readers: Readers) -> Event:
         attempt=lease.attempt,
         late=lease.late,
         reader=readers.get(stored.source) or _unknown(stored.source),
+    )
+
+
+def to_candidate_event(candidate: Candidate, content: Content, handler: str, readers: Readers) -> Event:
+    """The event as a lane's function sees it, before any run."""
+    return Event(
+        id=candidate.id,
+        source=candidate.source,
+        provider=candidate.provider,
+        external_id=candidate.external_id,
+        type=candidate.type,
+        entity_id=candidate.entity_id,
+        livemode=candidate.livemode,
+        occurred_at=candidate.occurred_at,
+        received_at=candidate.received_at,
+        headers=_HEADERS.decode(content.headers),
+        body=content.body,
+        handler=handler,
+        attempt=0,
+        reader=readers.get(candidate.source) or _unknown(candidate.source),
     )
 
 

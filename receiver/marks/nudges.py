@@ -1,6 +1,7 @@
-"""The worker's ear: an event that is set whenever ingress says that something is due."""
+"""The worker's ear: an event that is set whenever anybody says that something is due."""
 
 import asyncio
+from contextlib import suppress
 from typing import Final
 
 import structlog
@@ -26,6 +27,12 @@ class Nudges:
         self._client = client
         self._heard = heard
         self._task = asyncio.create_task(self._listen(), name="receiver-nudges")
+
+    async def nudge(self) -> None:
+        """Tell all workers that something is due; where Redis is away they find out by their polls."""
+        self._heard.set()
+        with suppress(*UNREACHABLE):
+            await self._client.publish(CHANNEL, b"")
 
     async def close(self) -> None:
         """Stop listening and disconnect."""

@@ -10,9 +10,27 @@ class EventUnknown(ReceiverError):
 
 
 class NothingToReplay(ReceiverError):
-    """No dead dispatch fits."""
+    """No dispatch fits."""
 
     reason = "nothing_to_replay"
+
+
+class AgainNeeded(ReceiverError):
+    """What succeeded would be run again, and nobody said that this is meant."""
+
+    reason = "again_needed"
+
+
+class ReplayUnknown(ReceiverError):
+    """There is no such replay."""
+
+    reason = "replay_unknown"
+
+
+class ReplayOver(ReceiverError):
+    """A replay that is done or cancelled cannot be changed."""
+
+    reason = "replay_over"
 
 
 class RequestUnreadable(ReceiverError):

@@ -1,15 +1,21 @@
-"""Runs dispatches again: one event's, or all the dead ones of a handler."""
+"""Runs dispatches again: one event's at once, many as a job that the workers step."""
 
 from typing import Final
 
 import msgspec
 
-from receiver.operate.errors import NothingToReplay
+from receiver.operate.errors import AgainNeeded, NothingToReplay
 from receiver.operate.events import find
-from receiver.storage import replays
+from receiver.storage import audit, replays, views
+from receiver.storage.audit import Said
 from receiver.storage.engine import Connection
+from receiver.storage.views import DispatchRow, EventRow
 
-_AT_ONCE: Final = 500
+AGAIN: Final = (
+    "what succeeded would run again: what its handler writes to the database would be there twice, unless the handler"
+    " sees that it is there; calls to the outside would carry the same idempotency keys as before. Say --again if that"
+    " is meant"
+)
 
 
 class Replayed(msgspec.Struct, frozen=True, kw_only=True):
@@ -19,39 +25,43 @@ class Replayed(msgspec.Struct, frozen=True, kw_only=True):
     """Dispatches."""
     handlers: tuple[str, ...]
     """Whose; sorted."""
+    succeeded: tuple[str, ...] = ()
+    """Those that had succeeded, and are left alone; sorted."""
 
 
-async def replay_event(connection: Connection, wanted: str, handler: str | None = None) -> Replayed:
-    """Make the unfinished dispatches of one event due now, the dead ones among them.
+async def replay_event(
+    connection: Connection, wanted: str, said: Said, *, handler: str | None = None, again: bool = False
+) -> Replayed:
+    """Make the dispatches of one event due now, and record it in the audit log in the same commit.
+
+    Left alone: what is being run or about to be, what waits for its lane and, without `again`, what succeeded.
 
     Args:
         connection: see `database`.
         wanted: the event's own id, or the provider's where that is unique.
+        said: by whom, and why.
         handler: only this one's.
+        again: also what succeeded.
 
     Raises:
         EventUnknown: there is no such event, or more than one.
-        NothingToReplay: all of them succeeded, or are being run at this moment.
+        AgainNeeded: all that could be run again has succeeded.
+        NothingToReplay: nothing could be run again.
     """
     row = await find(connection, wanted)
-    handlers = await replays.replay_event(connection, row.id, handler)
+    async with connection.transaction():
+        handlers = await replays.replay_event(connection, row.id, handler, again=again)
+        if handlers:
+            await audit.write(connection, "replay_event", row.id, said, {"handlers": handlers, "again": again})
+    owed = [one for one in await views.dispatches(connection, row.id) if handler in {None, one.handler}]
+    succeeded = tuple(one.handler for one in owed if one.state == "succeeded" and one.handler not in handlers)
     if not handlers:
-        raise NothingToReplay(f"the event {row.id} is {row.state}: it has nothing that could be run again")
-    return Replayed(replayed=len(handlers), handlers=tuple(sorted(handlers)))
+        raise _nothing(row, owed, succeeded)
+    return Replayed(replayed=len(handlers), handlers=tuple(handlers), succeeded=succeeded)
 
 
-async def replay_handler(connection: Connection, handler: str) -> Replayed:
-    """Make every dead dispatch of `handler` due now.
-
-    Raises:
-        NothingToReplay: none is dead.
-    """
-    replayed = 0
-    # One that dies again meanwhile would come back for ever, so what is dead now is all that is taken.
-    while (found := await replays.replay_dead(connection, handler, _AT_ONCE)) > 0:
-        replayed += found
-        if found < _AT_ONCE:
-            break
-    if not replayed:
-        raise NothingToReplay(f"nothing of the handler {handler!r} is dead; `receiver dead list` shows what is")
-    return Replayed(replayed=replayed, handlers=(handler,))
+def _nothing(row: EventRow, owed: list[DispatchRow], succeeded: tuple[str, ...]) -> AgainNeeded | NothingToReplay:
+    if succeeded:
+        return AgainNeeded(f"{', '.join(succeeded)}: {AGAIN}")
+    states = ", ".join(f"{one.handler} is {one.state}" for one in owed) or "nothing of it is owed"
+    return NothingToReplay(f"the event {row.id} has nothing that could be run again: {states}")

@@ -104,6 +104,13 @@ sa.Index(
     "dispatch_owed_idx", dispatch.c.handler, dispatch.c.due_at, postgresql_where=sa.text(f"state IN ({quoted(ACTIVE)})")
 )
 sa.Index("dispatch_dead_idx", dispatch.c.due_at, postgresql_where=sa.text(f"state = '{State.DEAD}'"))
+# A replay walks what is dead in the order in which its cursor stands.
+sa.Index(
+    "dispatch_dead_event_idx",
+    dispatch.c.event_id,
+    dispatch.c.handler,
+    postgresql_where=sa.text(f"state = '{State.DEAD}'"),
+)
 sa.Index(
     "dispatch_lane_idx",
     dispatch.c.lane,
@@ -180,4 +187,45 @@ worker = sa.Table(
     _column("handlers", ARRAY(sa.Text())),
     _column("circuits", JSONB()),  # those that are open: handler, since, probe_at
     sa.CheckConstraint("state IN ('running', 'draining', 'stopped')", name="state"),
+)
+
+# A replay of many dispatches: workers take it step by step, and each step moves the cursor in its own commit.
+replay = sa.Table(
+    "replay",
+    metadata,
+    sa.Column("id", UUID(), primary_key=True),
+    _column("state", sa.Text(), default=sa.text("'running'")),
+    _column("asked", JSONB()),
+    _column("creates_for", sa.Text(), null=True),  # the handler whose missing dispatches it creates
+    _column("rate", sa.Double(), null=True),  # per second
+    _column("matched", sa.BigInteger()),
+    _column("estimated", sa.Boolean()),
+    _column("looked_at", sa.BigInteger(), default=_zero),
+    _column("replayed", sa.BigInteger(), default=_zero),
+    _column("created", sa.BigInteger(), default=_zero),
+    _column("skipped", sa.BigInteger(), default=_zero),
+    _column("after_event", UUID()),  # the cursor: all up to this event and
+    _column("after_handler", sa.Text(), default=sa.text("''")),  # handler has been looked at,
+    _column("last_event", UUID()),  # and this is where it ends
+    _time("created_at"),
+    _time("next_at"),  # the rate allows no step before
+    _time("stepped_at", null=True),  # when it was stepped last,
+    _column("worker", sa.Text(), null=True),  # and by whom
+    _time("finished_at", null=True),
+    sa.CheckConstraint("state IN ('running', 'paused', 'cancelled', 'done')", name="state"),
+    sa.CheckConstraint("rate > 0", name="rate"),
+)
+sa.Index("replay_running_idx", replay.c.next_at, postgresql_where=sa.text("state = 'running'"))
+
+# What operators did: never changed, written in the commit of what it tells.
+audit = sa.Table(
+    "audit",
+    metadata,
+    sa.Column("id", UUID(), primary_key=True),
+    _time("at"),
+    _column("who", sa.Text()),
+    _column("action", sa.Text()),
+    _column("subject", sa.Text()),
+    _column("why", sa.Text(), null=True),
+    _column("details", JSONB(), default=sa.text("'{}'")),
 )

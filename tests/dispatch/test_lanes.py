@@ -10,8 +10,10 @@ import asyncpg
 import pytest
 
 from receiver.errors import LeaseLost
+from receiver.storage.engine import raw_connection
 from receiver.storage.leases import Lease
 from receiver.storage.outcomes import Failure
+from receiver.storage.replays import replay_event
 from receiver.storage.runs import RunConnection
 from tests.dispatch.conftest import Leasing, Shop
 
@@ -52,6 +54,9 @@ class Lanes:
             self._ids[at] = uuid.UUID(int=(1_000 - at) << 64)
             await execute(EVENT, self._ids[at], self._ids[at].bytes, f"evt_{at}")
             await execute(DELIVER, self._ids[at], lane, START + dt.timedelta(seconds=at))
+
+    def event_id(self, at: int) -> uuid.UUID:
+        return self._ids[at]
 
     def at(self, lease: Lease) -> int:
         return next(at for at, event_id in self._ids.items() if event_id == lease.event_id)
@@ -332,6 +337,17 @@ async def test_replay_while_the_lane_is_busy_waits_its_turn_and_is_late(lanes: L
     assert await lanes.finish_all() == [3]
 
 
+@pytest.mark.parametrize(("at", "late"), [(1, True), (3, False)])
+async def test_replay_of_what_succeeded_is_late_if_a_later_one_was_handled(
+    lanes: Lanes, *, at: int, late: bool
+) -> None:
+    await lanes.deliver(1, 2, 3)
+    assert await lanes.finish_all() == [1, 2, 3]
+    await replay(lanes.shop, lanes.event_id(at), again=True)
+    (again,) = await lanes.take()
+    assert (lanes.at(again), again.late) == (at, late)
+
+
 async def test_given_back_one_stays_in_order(lanes: Lanes) -> None:
     await lanes.deliver(2)
     (newer,) = await lanes.take()
@@ -350,9 +366,6 @@ async def test_long_lane_does_not_hide_the_others(lanes: Lanes) -> None:
     assert taken == [1, 999]
 
 
-async def replay(shop: Shop, event_id: uuid.UUID) -> None:
-    await shop.execute(
-        "UPDATE receiver.dispatch SET state = 'ready', epoch = epoch + 1, attempts = 0, blocks = false, due_at = now()"
-        " WHERE event_id = $1",
-        event_id,
-    )
+async def replay(shop: Shop, event_id: uuid.UUID, *, again: bool = False) -> None:
+    async with shop.engine() as engine, engine.connect() as connection:
+        assert await replay_event(await raw_connection(connection), event_id, None, again=again) == ["pay"]

@@ -11,7 +11,7 @@ from receiver.errors import LeaseLost, StoreUnavailable, TransactionEnded
 from receiver.storage.engine import raw_connection
 from receiver.storage.leases import Lease
 from receiver.storage.outcomes import Failure
-from receiver.storage.replays import replay_dead, replay_event
+from receiver.storage.replays import replay_event
 from receiver.storage.runs import RunConnection
 from tests.dispatch.conftest import Shop
 
@@ -97,6 +97,7 @@ async def test_fence_keeps_out_who_does_not_own_it_any_more(shop: Shop, how: str
             await run.begin(lease)
             await run.succeed(lease)
         else:
+            await shop.execute("UPDATE receiver.dispatch SET state = 'dead'")
             async with engine.connect() as connection:
                 assert await replay_event(await raw_connection(connection), event_id, None) == ["pay"]
         before = await shop.rows("SELECT * FROM receiver.dispatch")
@@ -202,12 +203,9 @@ async def test_suspects_are_counted_when_they_start_and_the_innocent_come_first(
     assert [(lease.event_id, lease.attempt) for lease in leases] == [(innocent, 3), (poison, 4)]
 
 
-async def replayed(shop: Shop, event_id: uuid.UUID | None, handler: str | None) -> object:
+async def replayed(shop: Shop, event_id: uuid.UUID, handler: str | None, *, again: bool = False) -> object:
     async with shop.engine() as engine, engine.connect() as connection:
-        raw = await raw_connection(connection)
-        if event_id is None:
-            return await replay_dead(raw, handler, 2)
-        return sorted(await replay_event(raw, event_id, handler))
+        return await replay_event(await raw_connection(connection), event_id, handler, again=again)
 
 
 STATES = """
@@ -215,20 +213,30 @@ UPDATE receiver.dispatch SET state = handler, attempts = 5, epoch = 7, reason = 
 """
 
 
-async def test_replay_of_an_event_spares_what_succeeded(shop: Shop) -> None:
-    event_id = await shop.deliver("ready", "leased", "dead", "succeeded")
+@pytest.mark.parametrize(
+    ("again", "succeeded"),
+    [
+        (False, ("succeeded", "succeeded", 5, 7, "scheduled", "x", False)),
+        (True, ("succeeded", "ready", 0, 8, "manual", None, True)),
+    ],
+)
+async def test_replay_of_an_event_spares_what_others_have(
+    shop: Shop, *, again: bool, succeeded: tuple[object, ...]
+) -> None:
+    event_id = await shop.deliver("ready", "waiting", "leased", "dead", "succeeded")
     await shop.deliver("dead")
     await shop.execute(STATES)
-    assert await replayed(shop, event_id, None) == ["dead", "leased", "ready"]
+    assert await replayed(shop, event_id, None, again=again) == ["dead", "ready", *["succeeded"] * again]
     assert await shop.rows(
         "SELECT handler, state, attempts, epoch, trigger, reason, due_at <= now() FROM receiver.dispatch"
         " WHERE event_id = $1 ORDER BY handler",
         event_id,
     ) == [
         ("dead", "ready", 0, 8, "manual", None, True),
-        ("leased", "ready", 0, 8, "manual", None, True),
+        ("leased", "leased", 5, 7, "scheduled", "x", False),
         ("ready", "ready", 0, 8, "manual", None, True),
-        ("succeeded", "succeeded", 5, 7, "scheduled", "x", False),
+        succeeded,
+        ("waiting", "waiting", 5, 7, "scheduled", "x", False),
     ]
     assert await shop.value("SELECT count(*) FROM receiver.dispatch WHERE state = 'dead'") == 1
 
@@ -238,15 +246,6 @@ async def test_replay_of_one_handler_of_an_event(shop: Shop) -> None:
     await shop.execute(STATES)
     assert await replayed(shop, event_id, "dead") == ["dead"]
     assert await replayed(shop, event_id, "nobody") == []
-
-
-@pytest.mark.parametrize(("handler", "first", "then"), [("a", 2, 1), (None, 2, 2), ("nobody", 0, 0)])
-async def test_replay_of_the_dead_in_portions(shop: Shop, handler: str | None, first: int, then: int) -> None:
-    for name in ("a", "a", "a", "b"):
-        await shop.deliver(name)
-    await shop.execute("UPDATE receiver.dispatch SET state = 'dead'")
-    assert await replayed(shop, None, handler) == first
-    assert await replayed(shop, None, handler) == then
 
 
 async def test_replay_leaves_alone_what_is_being_run(shop: Shop) -> None:

@@ -149,7 +149,7 @@ def test_an_id_of_a_month_lies_between_its_bounds(database_url: str) -> None:
 def test_head_can_be_read_from_the_command_line_config() -> None:
     config = Config(ROOT / "alembic.ini")
     command.heads(config)
-    assert migrate.head() == "0003"
+    assert migrate.head() == max(path.name[:4] for path in (ROOT / "migrations" / "versions").glob("*.py"))
 
 
 def test_a_month_with_rows_in_the_default_partition_stays_there(database_url: str) -> None:
