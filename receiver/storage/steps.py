@@ -38,10 +38,12 @@ LEFT JOIN receiver.dispatch AS d ON d.event_id = e.id AND d.handler = $4
 ORDER BY e.id
 """
 _CONTENTS: Final = "SELECT id, headers::text, body FROM receiver.event WHERE id = ANY($1)"
+# What has been run is not missing, even if somebody deleted its row: its effect may be there.
 _CREATE: Final = """
 INSERT INTO receiver.dispatch (event_id, handler, lane, lane_at, trigger)
 SELECT event_id, $2, lane, lane_at, 'manual' FROM unnest($1::uuid[], $3::bigint[], $4::timestamptz[])
     AS t(event_id, lane, lane_at)
+WHERE NOT EXISTS (SELECT FROM receiver.attempt AS a WHERE a.event_id = t.event_id AND a.handler = $2)
 ON CONFLICT DO NOTHING
 RETURNING event_id
 """

@@ -9,14 +9,15 @@ from typing import get_args
 import pytest
 
 from receiver.cli.exits import MEANINGS, Exit
-from receiver.cli.options import State
-from receiver.storage import views
+from receiver.cli.options import ReplayState, State
+from receiver.storage import selections, views
 from tests.cli.kit import Cli
 
-GROUPS = ("events", "dead", "workers", "sources")
+GROUPS = ("events", "dead", "replays", "audit", "workers", "sources")
 COMMANDS = (
     *("demo", "up", "migrate", "serve", "work", "send", "verify", "doctor", "replay"),
-    *("events list", "events show", "dead list", "workers list", "sources list"),
+    *("events list", "events show", "dead list", "workers list", "sources list", "audit list"),
+    *(f"replays {word}" for word in ("list", "show", "follow", "pause", "resume", "cancel")),
 )
 HEAVY = {"sqlalchemy", "fastapi", "pydantic", "alembic", "httpx", "rich", "asyncpg", "redis", "cryptography", "uvicorn"}
 PASSWORD = "the-password"
@@ -67,6 +68,13 @@ WRONG = {
     "events list --since 999999d": "usage: Invalid value for --since",
     "events show": "usage: Missing argument 'ID'",
     "replay": "usage: Invalid value for EVENT: name an event, or a handler with --handler",
+    "replay --state lost": "usage: Invalid value for '--state': 'lost' is not one of 'dead',",
+    "replay --handler a --until soon": "usage: Invalid value for --until: 'soon' is neither an age",
+    "replay --handler a --rate 0": "usage: Invalid value for '--rate'",
+    "replay evt_1 --rate 5": "usage: Invalid value for --rate: goes with filters, not with one event",
+    "replay evt_1 --dry-run": "usage: Invalid value for --dry-run: goes with filters",
+    "replay evt_1 --source a": "usage: Invalid value for --source: goes with filters",
+    "replays pause": "usage: Missing argument 'ID'",
     "serve": "usage: Missing argument 'TARGET'",
     "verify stripe": "usage: Missing option '--request'",
     "verify stripe --request absent": "usage: Invalid value for --request: cannot read absent: No such",
@@ -105,6 +113,10 @@ NEEDS_DATABASE = (
     ["events", "show", "evt_1"],
     ["dead", "list"],
     ["replay", "evt_1"],
+    ["replay", "--handler", "mark_paid"],
+    ["replays", "list"],
+    ["replays", "pause", "01980000-0000-7000-8000-000000000000"],
+    ["audit", "list"],
 )
 TARGET = "from receiver import Receiver\nreceiver = Receiver()\nother = 1\n"
 
@@ -225,3 +237,4 @@ def test_a_traceback_is_shown_to_whoever_asks(cli: Cli, monkeypatch: pytest.Monk
 
 def test_the_states_to_choose_from_are_those_that_there_are() -> None:
     assert get_args(State) == get_args(views.State)
+    assert get_args(ReplayState) == get_args(selections.ReplayState)

@@ -422,6 +422,22 @@ CREATES: Final = Selection(
 )
 
 
+async def test_what_was_run_and_then_deleted_is_not_missing(shop: Shop) -> None:
+    await many(shop, 2, handler=None, age=dt.timedelta())
+    await shop.execute(
+        "INSERT INTO receiver.attempt (event_id, handler, epoch, number, trigger, worker, started_at, outcome)"
+        " SELECT id, 'added', 1, 1, 'scheduled', 'w', now(), 'succeeded' FROM receiver.event LIMIT 1"
+    )
+    registry = Registry()
+
+    @registry.on("stripe")
+    async def added(_event: Event, _tx: AsyncSession) -> None: ...
+
+    async with shop.working(registry):
+        done = await ended(shop, await start(shop, CREATES))
+    assert (done.created, done.skipped) == (1, 1)
+
+
 async def test_a_handler_that_was_added_later_is_owed_what_it_wants(shop: Shop) -> None:
     wanted = dt.datetime.now(dt.UTC) - CREATES.received_after if CREATES.received_after else DAY
     await many(shop, 40, handler=None, age=wanted - DAY)

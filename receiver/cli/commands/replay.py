@@ -62,7 +62,7 @@ def replay(
         _print(asyncio.run(_replay_event(event_id, said(by, why), handler, embedded, again=again)), as_json=as_json)
         return
     if handler is None and not any(value is not None for value in filters.values()):
-        raise typer.BadParameter("name an event, or say which with --handler, --state dead, …", param_hint="EVENT")
+        raise typer.BadParameter("name an event, or a handler with --handler, or another filter", param_hint="EVENT")
     selection = _selection(
         handler=handler, source=source, event_type=event_type, state=state, reason=reason, since=since, until=until
     )
@@ -77,7 +77,8 @@ def _refuse(given: dict[str, object]) -> None:
     for option, value in given.items():
         if value is not None:
             raise typer.BadParameter(
-                "is for many; an event is replayed as a whole, or one --handler of it", param_hint=option
+                "goes with filters, not with one event, which takes --handler, --again, --why and --by",
+                param_hint=option,
             )
 
 
