@@ -1,7 +1,7 @@
 """The states of a dispatch and every transition between them. Pure.
 
-The statements that make the transitions stand in `arrivals`, `claims`, `outcomes` and `replays`. The table here is what
-they are held to: tests make a trigger of it that refuses every other change, and the diagram in the docs.
+The statements that make the transitions stand in `arrivals`, `claims`, `outcomes`, `replays` and `steps`. The table
+here is what they are held to: tests make a trigger of it that refuses every other change, and the diagram in the docs.
 """
 
 from collections.abc import Iterable
@@ -83,7 +83,7 @@ TRANSITIONS: Final = (
         after=State.READY,
         by=Actor.INGRESS,
         attempts=_ZEROED,
-        when="in one commit with its event",
+        when="in one commit with its event; or by a replay, for a handler that was added later",
     ),
     Transition(
         name="leased",
@@ -189,12 +189,12 @@ TRANSITIONS: Final = (
     ),
     Transition(
         name="replayed",
-        before=_from(State.READY, State.WAITING, State.LEASED, State.DEAD),
+        before=_from(State.READY, State.DEAD),
         after=State.READY,
         by=Actor.OPERATOR,
         rises=True,
         attempts=_ZEROED,
-        when="and nobody is running it",
+        when="and no worker is leasing it at this moment",
     ),
     Transition(
         name="replayed again",

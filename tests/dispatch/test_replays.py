@@ -48,6 +48,11 @@ WITH made AS (
 INSERT INTO receiver.dispatch (event_id, handler, state, attempts, reason, due_at)
 SELECT id, $3, $6, 3, $7, now() FROM made WHERE $3::text IS NOT NULL
 """
+CLAIM: Final = """
+UPDATE receiver.dispatch SET state = 'leased', epoch = 1, attempts = 2, worker = 'w2', leased_at = now(),
+    due_at = now() + interval '1 minute'
+WHERE event_id = $1
+"""
 CUT: Final = """
 SELECT pg_terminate_backend(pid) FROM pg_stat_activity
 WHERE application_name = 'receiver-replays' AND datname = current_database()
@@ -358,9 +363,7 @@ async def test_what_is_being_run_is_skipped(shop: Shop) -> None:
     async with shop.engine() as engine, engine.connect() as claiming, stepping(shop) as steps:
         claim = await raw_connection(claiming)
         async with claim.transaction():  # a claim of another worker, not yet committed
-            await claim.execute(
-                "UPDATE receiver.dispatch SET state = 'leased', epoch = 1 WHERE event_id = $1", event_id
-            )
+            await claim.execute(CLAIM, event_id)
             stepped = await take_a_step(steps)
     assert (stepped.replayed, stepped.skipped) == (1, 1)
     assert await shop.rows("SELECT event_id, state, epoch, trigger FROM receiver.dispatch ORDER BY state") == [

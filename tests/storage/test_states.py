@@ -42,6 +42,8 @@ WRONG = [
     ("leased", f"{LEASE}, epoch = epoch + 1, attempts = attempts + 1", "no such transition"),
     ("leased", "state = 'ready', lane = 8", "what names it changed"),
     ("leased", "state = 'ready', trigger = 'manual'", "manual without a replay"),
+    ("leased", "state = 'ready', attempts = 0, epoch = epoch + 1", "no such transition"),
+    ("waiting", "state = 'ready', attempts = 0, epoch = epoch + 1", "no such transition"),
     ("succeeded", "reason = 'x'", "no such transition"),
     ("succeeded", f"{LEASE}, epoch = epoch + 1, attempts = attempts + 1", "no such transition"),
     ("succeeded", "state = 'ready', attempts = 0", "no such transition"),
