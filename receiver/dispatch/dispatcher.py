@@ -8,10 +8,12 @@ from typing import Final
 
 import structlog
 
+from receiver.dispatch.bench import Bench
 from receiver.dispatch.content import Readers
 from receiver.dispatch.feed import Feed
 from receiver.dispatch.quotas import Quotas
 from receiver.dispatch.slot import Observer, Parts, Slot
+from receiver.dispatch.standstill import Standstill
 from receiver.errors import StoreUnavailable
 from receiver.handlers import Registry
 from receiver.storage.leases import Lease, LeaseConnection
@@ -88,6 +90,8 @@ class Dispatcher:
             give_back=self._return,
             lease_seconds=limits.lease_seconds,
         )
+        self._bench = Bench(limits.lease_seconds)
+        self._standstill = Standstill(self._bench)
         self._slots = [Slot(f"receiver-handler-{n}", connect(), parts) for n in range(limits.concurrency)]
         self._suspects_slot = Slot("receiver-suspects", connect(), parts)
         self._tasks: list[asyncio.Task[None]] = []
@@ -110,13 +114,17 @@ class Dispatcher:
     def start(self) -> None:
         """Begin to lease and run."""
         self._feeding = asyncio.create_task(self._feed.run(), name="receiver-feed")
-        lines = [(slot, self._feed.line) for slot in self._slots] + [(self._suspects_slot, self._feed.suspects)]
-        self._tasks = [asyncio.create_task(slot.serve(line), name="receiver-slot") for slot, line in lines]
+        for slot in self._slots:
+            self._bench.seat(slot, self._feed.line)
+        self._bench.seat(self._suspects_slot, self._feed.suspects)
+        self._tasks = [asyncio.create_task(self._bench.watch(), name="receiver-bench")]
         self._tasks.append(asyncio.create_task(self._beat(), name="receiver-heartbeat"))
+        self._standstill.start()
 
     async def stop(self) -> None:
         """Lease no more, give back what has not begun, let running handlers finish, cancel those that take too long."""
         self._feed.stop()
+        self._standstill.stop()
         if self._feeding is not None:
             await asyncio.wait([self._feeding], timeout=_LAST_SECONDS)
             self._feeding.cancel()
@@ -125,15 +133,16 @@ class Dispatcher:
             async with asyncio.timeout(self._limits.grace_seconds):
                 await self._feed.quiet()
         await self._cancel()
-        await self._cancel()  # for a handler that would not be cancelled, or a Postgres that does not answer
+        await self._bench.clear(_LAST_SECONDS)
+        await self._cancel()  # for a Postgres that does not answer
         await self._give_back()  # what was to follow a run that was cancelled
-        for slot in (*self._slots, self._suspects_slot):
+        for slot in self._bench:
             await slot.close()
         await asyncio.gather(*self._touches)
         await self._leases.close()
 
     async def _cancel(self) -> None:
-        pending = [task for task in self._tasks if not task.done()]
+        pending = [task for task in (*self._tasks, *self._bench.tasks) if not task.done()]
         for task in pending:
             task.cancel()
         if pending:
@@ -146,7 +155,7 @@ class Dispatcher:
         """
         while True:
             await asyncio.sleep(self._limits.lease_seconds / _BEATS_PER_LEASE)
-            for slot in (*self._slots, self._suspects_slot):
+            for slot in self._bench:
                 touch = asyncio.create_task(slot.touch())
                 self._touches.add(touch)
                 touch.add_done_callback(self._touches.discard)

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
+import msgspec
 import structlog
 from structlog.contextvars import bind_contextvars
 
@@ -14,7 +15,7 @@ from receiver.dispatch.call import Caller
 from receiver.dispatch.circuit import Circuit
 from receiver.dispatch.content import Readers, to_event
 from receiver.dispatch.line import Line
-from receiver.errors import LeaseLost, StoreUnavailable
+from receiver.errors import HandlerTimedOut, LeaseLost, StoreUnavailable
 from receiver.handlers import Handler, Registry, RetryPolicy
 from receiver.observability.failpoints import failpoint
 from receiver.storage.leases import Lease, StoredEvent
@@ -32,6 +33,20 @@ class Observer(Protocol):
 
     def ran(self, handler: str, outcome: str, seconds: float) -> None:
         """A run ended: `succeeded`, `retry`, `dead`, or `lost`, where somebody else had taken it over."""
+
+
+class Call(msgspec.Struct, frozen=True, kw_only=True, eq=False):
+    """A handler that runs."""
+
+    lease: Lease
+    handler: Handler
+    started: float
+    """Seconds of the monotonic clock, as all times here."""
+
+    @property
+    def limit(self) -> float:
+        """When its time is over."""
+        return self.started + self.handler.options.timeout
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,11 +79,15 @@ class Slot:
     """
 
     def __init__(self, name: str, connection: RunConnection, parts: Parts) -> None:
+        self._name = name
         self._connection = connection
         self._caller = Caller(name)
         self._parts = parts
         self._begun: Lease | None = None
         """Whose transaction was begun behind the commit of the run before."""
+        self._left = False
+        self.call: Call | None = None
+        """The handler that runs now."""
 
     async def serve(self, line: Line) -> None:
         """Run what the line gives, one after another, until cancelled."""
@@ -107,6 +126,8 @@ class Slot:
             await self._handle(lease, handler, stored)
             following = await self._succeed(lease, line)
         except BaseException as error:
+            if self._left:
+                raise
             await self._failed(lease, handler, error, time.perf_counter() - started)
             if stops_us(error):
                 raise
@@ -114,6 +135,27 @@ class Slot:
         self._parts.circuits[handler.name].ran(failed=False)
         self._parts.observer.ran(handler.name, "succeeded", time.perf_counter() - started)
         return following
+
+    def succeeded_by(self) -> "Slot":
+        """A slot in place of this one, which is left to its handler. What this one was to record, `settle` does."""
+        self._left = True
+        self._caller.close()
+        return Slot(self._name, self._connection, self._parts)
+
+    async def settle(self, call: Call, error: HandlerTimedOut | None) -> None:
+        """Close the connection that another slot's handler has, and record what has become of its run.
+
+        Args:
+            call: the run.
+            error: what it failed with; None: the worker stops.
+        """
+        await self._connection.discard()
+        elapsed = time.monotonic() - call.started
+        if error is None:
+            stop = asyncio.CancelledError()
+            await self._settle(call.lease, call.handler, stop, verdict.stopped(stop), elapsed)
+        else:
+            await self._failed(call.lease, call.handler, error, elapsed)
 
     async def touch(self) -> None:
         """Keep the transaction of a handler that is busy elsewhere."""
@@ -166,7 +208,13 @@ class Slot:
     async def _handle(self, lease: Lease, handler: Handler, stored: StoredEvent) -> None:
         # Never unbound: the slot's task has a context of its own, and the next run binds all of them again.
         bind_contextvars(event_id=str(lease.event_id), handler=lease.handler, attempt=lease.attempt)
-        await self._caller.call(handler, to_event(lease, stored, self._parts.readers), self._connection)
+        self.call = Call(lease=lease, handler=handler, started=time.monotonic())
+        try:
+            await self._caller.call(handler, to_event(lease, stored, self._parts.readers), self._connection)
+        finally:
+            self.call = None
+            if self._left:  # nobody waits for this any more, and another slot has recorded it
+                raise asyncio.CancelledError
 
     async def _succeed(self, lease: Lease, line: Line) -> Lease | None:
         """Commit, and in the same round trip begin what is to be run next."""
@@ -207,6 +255,11 @@ class Slot:
             failure = verdict.judge(error, lease, handler.options, self._parts.draw(), cut=cut)
         if verdict.spoiled(error):
             await self._connection.discard()
+        await self._settle(lease, handler, error, failure, elapsed)
+
+    async def _settle(
+        self, lease: Lease, handler: Handler, error: BaseException, failure: Failure, elapsed: float
+    ) -> None:
         outcome = "dead" if failure.dead else "retry"
         if not await self._record(lease, failure, elapsed):
             outcome = "lost"

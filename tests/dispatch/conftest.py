@@ -9,6 +9,7 @@ import uuid
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 import asyncpg
 import pytest
@@ -134,13 +135,15 @@ class Shop:
             yield worker
 
     @contextmanager
-    def program(self, handler: str, failpoint: str = "", **settings: object) -> Iterator["subprocess.Popen[bytes]"]:
+    def program(
+        self, handler: str, failpoint: str = "", *, stdout: BinaryIO | None = None, **settings: object
+    ) -> Iterator["subprocess.Popen[bytes]"]:
         """A worker in a process of its own, see `program.py`; killed at the end if it is not dead by then."""
         environment = {**os.environ, "RECEIVER_FAILPOINT": failpoint, "PYTHONPATH": os.pathsep.join(sys.path)}
         environment["OUTSIDE"] = self.database_url
         environment |= {f"RECEIVER_{name.upper()}": str(value) for name, value in settings.items()}
         arguments = [sys.executable, str(PROGRAM), self.database_url, self.redis_url, handler]
-        process = subprocess.Popen(arguments, env=environment)
+        process = subprocess.Popen(arguments, env=environment, stdout=stdout)
         try:
             yield process
         finally:

@@ -4,14 +4,17 @@ import asyncio
 import os
 import signal
 import sys
+import time
 
 import asyncpg
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import Session
 
 from receiver import Receiver
 from receiver.events import Event
 from receiver.handlers import RetryPolicy
+from receiver.handlers.handler import Function
 from receiver.settings import Settings
 from receiver.worker import Worker
 
@@ -60,6 +63,28 @@ async def hear(event: Event, tx: AsyncSession) -> None:
     await _write(event, tx)
 
 
+async def stubborn(event: Event, tx: AsyncSession) -> None:
+    """Write an effect, then go on for ever, whoever cancels."""
+    await _write(event, tx)
+    while True:
+        try:
+            await asyncio.sleep(1)
+        except asyncio.CancelledError:
+            continue
+
+
+def hang(event: Event, tx: Session) -> None:
+    """The same in a thread."""
+    tx.execute(EFFECT, {"id": event.id, "handler": event.handler, "note": None})
+    time.sleep(3600)
+
+
+async def block(event: Event, tx: AsyncSession) -> None:
+    """Write an effect, then stop the whole loop."""
+    await _write(event, tx)
+    time.sleep(3600)  # noqa: ASYNC251 - just that
+
+
 class Silent:
     """Hears of every run and keeps quiet."""
 
@@ -69,7 +94,8 @@ class Silent:
 
 async def main(database_url: str, redis_url: str, handlers: str) -> None:
     """Work until SIGTERM."""
-    known = {"pay": pay, "poison": poison, "freeze": freeze, "charge": charge, "emits": emits, "hear": hear}
+    functions: tuple[Function, ...] = (pay, poison, freeze, charge, emits, hear, stubborn, hang, block)
+    known = {getattr(function, "__name__", ""): function for function in functions}
     for name in handlers.split(","):
         receiver.on("internal" if name == "hear" else "stripe", name=name)(known[name])
     stop = asyncio.Event()
