@@ -58,7 +58,8 @@ def make_engine(url: str, *, name: str, size: int, settings: dict[str, str] | No
 
 async def raw_connection(connection: AsyncConnection) -> Connection:
     """The asyncpg connection below `connection`, for prepared statements on the hot path."""
-    below = (await connection.get_raw_connection()).driver_connection
+    # Not the fairy's own attribute: a connection that was detached from its pool has lost that one.
+    below = getattr((await connection.get_raw_connection()).dbapi_connection, "driver_connection", None)
     if not isinstance(below, asyncpg.Connection):
         raise TypeError("the engine does not run on asyncpg")
     return below

@@ -200,5 +200,6 @@ def test_handlers_that_no_event_can_reach() -> None:
     registry = Registry()
     registry.on("strpe", name="typo")(pay)
     registry.on("stripe", name="fine")(pay)
+    registry.on("internal", name="emitted")(pay)
     registry.on("alipay", name="both")(registry.on("stripe", name="both")(ship))
     assert [handler.name for handler in registry.unreachable({"stripe", "stripe-eu"})] == ["typo"]

@@ -144,6 +144,8 @@ def test_a_name_that_is_taken(tmp_path: Path) -> None:
     assert mistakes(tmp_path, {"internal": STRIPE}) == [
         "sources.internal: this name is kept for events that handlers emit"
     ]
+    (line,) = mistakes(tmp_path, {"a": {"provider": "internal"}})
+    assert line.startswith("sources.a.provider: 'internal' is none of ")
 
 
 @pytest.mark.parametrize(("days", "name"), [(2, "stripe"), (3, "standardwebhooks"), (1, "alipay"), (1, "wechatpay")])
