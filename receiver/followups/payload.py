@@ -1,7 +1,6 @@
 """The payload of an emitted event as JSON that loses nothing and is the same bytes for the same payload."""
 
 import math
-from decimal import Decimal
 from typing import Final
 
 import msgspec
@@ -11,6 +10,8 @@ from receiver.events import parse_exactly
 
 MOST_BYTES: Final = 1_048_576
 """As many as a callback may have by default."""
+
+_NUMBER: Final = "payload: a number is NaN or infinite, or has more than 4,300 digits"
 
 # Keys are sorted: what is emitted again, with its keys in another order, is the same payload.
 _encode: Final = msgspec.json.Encoder(decimal_format="number", order="sorted").encode
@@ -36,9 +37,9 @@ def to_json(payload: object) -> bytes:
     except TypeError as error:
         raise EmitError("emit_payload_type", f"payload: {error}") from None
     except ValueError:
-        raise EmitError("emit_payload_number", "payload: a number has more than 4,300 digits") from None
+        raise EmitError("emit_payload_number", _NUMBER) from None
     if not finite:
-        raise EmitError("emit_payload_number", "payload: a number is NaN or infinite")
+        raise EmitError("emit_payload_number", _NUMBER)
     if len(body) > MOST_BYTES:
         raise EmitError("emit_payload_large", f"payload: {len(body):,} bytes, of {MOST_BYTES:,} at most")
     _check_readable(body)
@@ -46,17 +47,14 @@ def to_json(payload: object) -> bytes:
 
 
 def _all_finite(payload: object) -> bool:
-    """JSON has no number for NaN and the infinities: the encoder writes null instead, and says nothing."""
-    left: list[object] = [msgspec.to_builtins(payload, builtin_types=(Decimal,))]
+    """JSON has no number for NaN and the infinities: of a float the encoder writes null instead, and says nothing."""
+    left: list[object] = [msgspec.to_builtins(payload)]
     while left:
         part = left.pop()
         if isinstance(part, dict):
             left.extend(part.values())
         elif isinstance(part, list | tuple):
             left.extend(part)
-        elif isinstance(part, Decimal):  # not by `math`, for which 1E+400 is infinite
-            if not part.is_finite():
-                return False
         elif isinstance(part, float) and not math.isfinite(part):
             return False
     return True
@@ -69,4 +67,4 @@ def _check_readable(body: bytes) -> None:
     except ValueError as error:
         if "recursion" in str(error):
             raise EmitError("emit_payload_depth", "payload: it has more than 200 levels") from None
-        raise EmitError("emit_payload_number", "payload: a number has more than 4,300 digits") from None
+        raise EmitError("emit_payload_number", _NUMBER) from None

@@ -106,7 +106,7 @@ FROM arrival AS a CROSS JOIN LATERAL (SELECT event_id, fingerprint FROM receiver
 WHERE NOT EXISTS (SELECT FROM fresh WHERE fresh.event_id = a.id)
 """
 
-FOUND: Final = "SELECT event_id, key, fingerprint FROM receiver.dedup_key WHERE key = ANY(CAST($1 AS bytea[]))"
+_FOUND: Final = "SELECT key, fingerprint FROM receiver.dedup_key WHERE key = ANY($1::bytea[])"
 
 _COUNT_DUPLICATES: Final = """
 UPDATE receiver.dedup_key AS k SET duplicates = k.duplicates + t.n
@@ -129,7 +129,7 @@ class ArrivalStatements:
     @classmethod
     async def prepare(cls, connection: Connection) -> "ArrivalStatements":
         """Prepare on `connection`, which must be in autocommit."""
-        return cls(await connection.prepare(STORE), await connection.prepare(FOUND))
+        return cls(await connection.prepare(STORE), await connection.prepare(_FOUND))
 
     async def store(self, arrivals: Sequence[Arrival], seconds: float) -> tuple[set[bytes], Fingerprints]:
         """Insert and commit all whose key is new; the rest is left untouched.
@@ -148,7 +148,7 @@ class ArrivalStatements:
 
     async def fingerprints(self, keys: Sequence[bytes], seconds: float) -> Fingerprints:
         """The fingerprint stored under each of `keys`; a key that is not stored is absent."""
-        return {row[1]: row[2] for row in await self._found.fetch(keys, timeout=seconds)}
+        return {row[0]: row[1] for row in await self._found.fetch(keys, timeout=seconds)}
 
 
 Parameters: TypeAlias = tuple[Sequence[object], ...]

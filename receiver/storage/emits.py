@@ -10,22 +10,16 @@ import uuid
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from sqlalchemy import Connection, TextClause, event, text
+from sqlalchemy import Connection, event, text
 from sqlalchemy.orm import Session
 
 from receiver.errors import EmitError
 from receiver.events import Emitted
-from receiver.storage.arrivals import FOUND, STORE, Arrival, parameters
+from receiver.storage.arrivals import STORE, Arrival, parameters
 from receiver.storage.sessions import LentSession
 
-
-def _named(sql: str) -> TextClause:
-    """A statement with asyncpg's numbered parameters, for whatever driver is below a session."""
-    return text(re.sub(r"\$(\d)", r":p\1", sql))
-
-
-_STORE: Final = _named(STORE)
-_FOUND: Final = _named(FOUND)
+_STORE: Final = text(re.sub(r"\$(\d)", r":p\1", STORE))
+"""With names for asyncpg's numbers, for whatever driver is below a session."""
 _STANDING: Final = text("SELECT id, received_at FROM receiver.event WHERE id = ANY(CAST(:ids AS uuid[]))")
 _TOLD: Final = "receiver_tells_after_commit"
 
@@ -38,9 +32,8 @@ def store_emitted(tx: Session, arrival: Arrival) -> Emitted:
     """
     values = {f"p{number}": value for number, value in enumerate(parameters([arrival]), 1)}
     rows = tx.execute(_STORE, values).all()
-    while not rows:
-        # Neither new nor known: it was committed while the insert waited, and only a later statement can see it.
-        rows = tx.execute(_FOUND, {"p1": [arrival.key]}).all() or tx.execute(_STORE, values).all()
+    while not rows:  # neither new nor known: it was committed while the insert waited, and a later statement sees it
+        rows = tx.execute(_STORE, values).all()
     found, key, stored = rows[0]
     event_id = uuid.UUID(str(found))
     if key is None:

@@ -167,7 +167,7 @@ async def test_a_lane_keeps_what_was_emitted_in_order(shop: Shop, receiver: Rece
     @receiver.on("stripe")
     async def pay(_event: Event, tx: AsyncSession) -> None:
         for entity in ("o_1", "o_2"):
-            for number in range(10):
+            for number in reversed(range(10)):
                 at = NOON + dt.timedelta(seconds=number)
                 await receiver.emit(
                     tx, "order.step", number, key=f"{entity}-{number}", entity_id=entity, occurred_at=at
