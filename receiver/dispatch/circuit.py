@@ -6,7 +6,7 @@ Each worker judges by what it sees itself.
 
 from collections import deque
 from collections.abc import Callable
-from typing import Final
+from typing import Final, Protocol
 
 import structlog
 
@@ -19,17 +19,27 @@ _LONGEST: Final = 30.0
 """Seconds between probes: doubled from the first to this."""
 
 
+class Told(Protocol):
+    """Hears of circuits; see `observability/metrics.py`."""
+
+    def circuit(self, handler: str, *, is_open: bool) -> None:
+        """The circuit of a handler has opened, or is closed."""
+
+
 class Circuit:
     """The circuit of one handler.
 
     Args:
         handler: its name.
         clock: seconds, monotonic.
+        told: hears of every change.
     """
 
-    def __init__(self, handler: str, clock: Callable[[], float]) -> None:
+    def __init__(self, handler: str, clock: Callable[[], float], told: Told) -> None:
         self._handler = handler
         self._clock = clock
+        self._told = told
+        told.circuit(handler, is_open=False)
         self._failed: deque[bool] = deque(maxlen=WINDOW)
         self._pause = 0.0
         self._opened_at = 0.0
@@ -62,6 +72,7 @@ class Circuit:
         if not failed and self.is_open:
             self._failed.clear()
             self._pause = 0.0
+            self._told.circuit(self._handler, is_open=False)
             log.warning("circuit_closed", handler=self._handler)
         self._failed.append(failed)
         if self.is_open:
@@ -69,6 +80,7 @@ class Circuit:
         elif len(self._failed) == WINDOW and sum(self._failed) * 2 > WINDOW:
             self._opened_at = self._clock()
             self._wait(_FIRST_PROBE)
+            self._told.circuit(self._handler, is_open=True)
             log.error("circuit_open", handler=self._handler)
 
     def _wait(self, seconds: float) -> None:

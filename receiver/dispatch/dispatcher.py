@@ -50,7 +50,7 @@ class Dispatcher:
         connect: makes a connection for a slot.
         heard: set from outside when something may be due.
         followed: called when a run has emitted something that handlers want, after its commit.
-        observer: hears of every run.
+        observer: hears of every run and every circuit.
         draw: random numbers from 0 to 1.
     """
 
@@ -70,7 +70,7 @@ class Dispatcher:
         self._limits = limits
         self._leases = leases
         self._heard = heard
-        self._quotas = Quotas(registry)
+        self._quotas = Quotas(registry, observer)
         self._feed = Feed(
             leases,
             self._quotas,

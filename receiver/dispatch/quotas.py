@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Final
 
-from receiver.dispatch.circuit import Circuit
+from receiver.dispatch.circuit import Circuit, Told
 from receiver.handlers import Registry
 from receiver.storage.leases import Ask, Claim, Lease
 
@@ -18,10 +18,11 @@ class Quotas:
 
     Args:
         registry: all that this worker runs.
+        told: hears of circuits.
     """
 
-    def __init__(self, registry: Registry) -> None:
-        self.circuits = {name: Circuit(name, time.monotonic) for name in registry.names()}
+    def __init__(self, registry: Registry, told: Told) -> None:
+        self.circuits = {name: Circuit(name, time.monotonic, told) for name in registry.names()}
         self._limits = {handler.name: handler.options.concurrency for handler in registry}
         self._held: Counter[str] = Counter()
         self._backlogged: set[str] = set()

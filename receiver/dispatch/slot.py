@@ -12,7 +12,7 @@ from structlog.contextvars import bind_contextvars
 
 from receiver.dispatch import verdict
 from receiver.dispatch.call import Caller
-from receiver.dispatch.circuit import Circuit
+from receiver.dispatch.circuit import Circuit, Told
 from receiver.dispatch.content import Readers, to_event
 from receiver.dispatch.line import Line
 from receiver.errors import HandlerTimedOut, LeaseLost, StoreUnavailable
@@ -28,8 +28,8 @@ RECONNECT: Final = RetryPolicy(first=0.2, factor=2, cap=5)
 """Pauses between tries to reach Postgres."""
 
 
-class Observer(Protocol):
-    """Hears of every run; see `observability/metrics.py`."""
+class Observer(Told, Protocol):
+    """Hears of every run too; see `observability/metrics.py`."""
 
     def ran(self, handler: str, outcome: str, seconds: float) -> None:
         """A run ended: `succeeded`, `retry`, `dead`, or `lost`, where somebody else had taken it over."""

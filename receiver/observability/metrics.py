@@ -51,6 +51,13 @@ class DispatchMetrics:
         self._seconds = Histogram(
             "receiver_handler_seconds", "Duration of handler runs", ["handler"], buckets=_BUCKETS, registry=registry
         )
+        self._open = Gauge(
+            "receiver_circuit_open", "1: only probes of this handler run here", ["handler"], registry=registry
+        )
+
+    def circuit(self, handler: str, *, is_open: bool) -> None:
+        """Show whether nothing but probes of a handler runs here."""
+        self._open.labels(handler).set(int(is_open))
 
     def ran(self, handler: str, outcome: str, seconds: float) -> None:
         """Count one run."""

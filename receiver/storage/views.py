@@ -49,6 +49,14 @@ class AttemptRow(msgspec.Struct, frozen=True, kw_only=True):
     finished_at: dt.datetime
 
 
+class Ahead(msgspec.Struct, frozen=True, kw_only=True):
+    """The dispatch of the same handler that another one waits for."""
+
+    id: uuid.UUID
+    """Its event's."""
+    state: states.State
+
+
 class DispatchRow(msgspec.Struct, frozen=True, kw_only=True):
     """What one handler was owed, and every run of it."""
 
@@ -58,6 +66,16 @@ class DispatchRow(msgspec.Struct, frozen=True, kw_only=True):
     reason: str | None
     due_at: dt.datetime
     """While `ready` the next run, while `leased` the lease's end, else the time of the outcome."""
+    deferrals: int
+    """How often its handler has said `NotYet`,"""
+    deferred_at: dt.datetime | None
+    """and when for the first time."""
+    waits_for: Ahead | None
+    """While `waiting`: what must be done first."""
+    blocks: bool
+    """It is dead, and its lane waits for its replay."""
+    late: bool | None
+    """Unfinished, and a later event of its lane has been handled already; None: finished, or in no lane."""
     outcomes: tuple[AttemptRow, ...]
 
 
@@ -84,6 +102,10 @@ class DeadRow(msgspec.Struct, frozen=True, kw_only=True):
     error: str | None
     """What the last run ended with."""
     died_at: dt.datetime
+    blocks: bool
+    """Its lane waits for its replay;"""
+    behind: int
+    """how many dispatches wait there, counted up to `MOST_BEHIND`."""
 
 
 class Totals(msgspec.Struct, frozen=True, kw_only=True):
@@ -149,17 +171,40 @@ _BY_ID: Final = _COLUMNS + "WHERE e.id = $1"
 _BY_EXTERNAL_ID: Final = _COLUMNS + "WHERE e.external_id = $1 ORDER BY e.id DESC LIMIT $2"
 _BODY: Final = "SELECT headers::text AS headers, body FROM receiver.event WHERE id = $1"
 
+# One waits for the head of its lane, or if it is the head itself, for a younger one that was leased before it came.
 _DISPATCHES: Final = """
-SELECT handler, state, attempts, reason, due_at FROM receiver.dispatch WHERE event_id = $1 ORDER BY handler
+SELECT d.handler, d.state, d.attempts, d.reason, d.due_at, d.deferrals, d.deferred_at, d.blocks,
+       CASE WHEN d.lane IS NOT NULL AND d.state IN ('ready', 'waiting', 'leased')
+            THEN coalesce((l.handled_at, l.event_id) > (d.lane_at, d.event_id), false) END AS late,
+       ahead.event_id AS ahead_id, ahead.state AS ahead_state
+FROM receiver.dispatch AS d LEFT JOIN receiver.lane AS l USING (lane)
+LEFT JOIN LATERAL (
+    SELECT * FROM (
+        (SELECT 1 AS turn, event_id, state FROM receiver.dispatch
+         WHERE lane = d.lane AND (state IN ('ready', 'waiting', 'leased') OR blocks)
+         ORDER BY lane_at, event_id LIMIT 1)
+        UNION ALL
+        (SELECT 2, event_id, state FROM receiver.dispatch WHERE lane = d.lane AND state = 'leased')
+    ) AS found WHERE event_id <> d.event_id ORDER BY turn LIMIT 1
+) AS ahead ON d.state = 'waiting'
+WHERE d.event_id = $1 ORDER BY d.handler
 """
 _ATTEMPTS: Final = """
 SELECT handler, number, outcome, reason, error, trigger, worker, started_at, finished_at
 FROM receiver.attempt WHERE event_id = $1 ORDER BY handler, epoch
 """
 
-_DEAD: Final = """
+MOST_BEHIND: Final = 1_000
+
+_DEAD: Final = f"""
 SELECT d.event_id AS id, d.handler, e.source, e.type, e.external_id, e.entity_id, d.attempts,
-       coalesce(d.reason, a.reason) AS reason, a.error, coalesce(a.finished_at, d.due_at) AS died_at
+       coalesce(d.reason, a.reason) AS reason, a.error, coalesce(a.finished_at, d.due_at) AS died_at,
+       d.blocks, CASE WHEN d.blocks THEN (SELECT count(*) FROM (
+           SELECT FROM receiver.dispatch AS w
+           WHERE w.lane = d.lane AND w.state IN ('ready', 'waiting', 'leased')
+             AND (w.lane_at, w.event_id) > (d.lane_at, d.event_id)
+           LIMIT {MOST_BEHIND}
+       ) AS counted) ELSE 0 END AS behind
 FROM (SELECT * FROM receiver.dispatch
       WHERE state = 'dead' AND ($1::text IS NULL OR handler = $1) ORDER BY due_at DESC LIMIT $2) AS d
 LEFT JOIN receiver.event AS e ON e.id = d.event_id
@@ -214,10 +259,12 @@ async def dispatches(connection: Connection, event_id: uuid.UUID) -> tuple[Dispa
     for row in await connection.fetch(_ATTEMPTS, event_id):
         fields = dict(row)
         runs.setdefault(fields.pop("handler"), []).append(msgspec.convert(fields, AttemptRow))
-    return tuple(
-        msgspec.convert({**row, "outcomes": tuple(runs.get(row["handler"], ()))}, DispatchRow)
-        for row in await connection.fetch(_DISPATCHES, event_id)
-    )
+    found = [dict(row) for row in await connection.fetch(_DISPATCHES, event_id)]
+    for fields in found:
+        ahead = {"id": fields.pop("ahead_id"), "state": fields.pop("ahead_state")}
+        fields["waits_for"] = ahead if ahead["id"] else None
+        fields["outcomes"] = runs.get(fields["handler"], [])
+    return msgspec.convert(found, tuple[DispatchRow, ...])
 
 
 async def dead(connection: Connection, handler: str | None, limit: int) -> Sequence[DeadRow]:

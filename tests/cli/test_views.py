@@ -4,6 +4,7 @@ import asyncio
 import datetime as dt
 import uuid
 from collections.abc import Sequence
+from pathlib import Path
 
 import asyncpg
 import pytest
@@ -116,6 +117,106 @@ def test_a_dead_dispatch_outlives_its_event(filled: str, cli: Cli, monkeypatch: 
     assert cli("dead", "list").code == 0
 
 
+NOW = dt.datetime(2025, 5, 5, 12, tzinfo=dt.UTC)
+LANED = """
+INSERT INTO receiver.dispatch (event_id, handler, state, lane, lane_at, blocks, deferrals, deferred_at)
+VALUES ($1, 'pay', $2, $3, $4, $5, $6, $7)
+"""
+
+
+class Laned:
+    """Events of one handler, named, in lanes that we put them into."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self.ids: dict[str, str] = {}
+        self._rows: list[tuple[object, ...]] = []
+
+    def add(
+        self, name: str, state: str, *, lane: int | None, at: int = 0, blocks: bool = False, deferrals: int = 0
+    ) -> None:
+        event_id = uuid.UUID(str(uuid_utils.uuid7()))
+        self.ids[name] = str(event_id)
+        lane_at = None if lane is None else NOW + dt.timedelta(seconds=at)
+        self._rows.append((event_id, state, lane, lane_at, blocks, deferrals, NOW if deferrals else None))
+
+    def store(self, *more: str) -> None:
+        async def run() -> None:
+            connection = await asyncpg.connect(self._url)
+            names = {event_id: name for name, event_id in self.ids.items()}
+            for row in self._rows:
+                event_id, *_ = row
+                assert isinstance(event_id, uuid.UUID)
+                await connection.execute(EVENT, event_id, event_id.bytes, "s", names[str(event_id)], "t", 0.0)
+                await connection.execute(LANED, *row)
+            for statement in more:
+                await connection.execute(statement)
+            await connection.close()
+
+        asyncio.run(run())
+
+
+@pytest.fixture
+def laned(folder: Path, database_url: str, monkeypatch: pytest.MonkeyPatch) -> Laned:
+    """Lane 1 stands behind a dead one, 2 behind one that runs, in 3 an old one came while a younger one runs."""
+    assert folder == Path.cwd()
+    monkeypatch.setenv("RECEIVER_DATABASE_URL", database_url)
+    made = Laned(database_url)
+    made.add("blocker", "dead", lane=1, at=5, blocks=True)
+    made.add("blocked", "waiting", lane=1, at=6)
+    made.add("blocked too", "waiting", lane=1, at=7, deferrals=2)
+    made.add("older", "ready", lane=1, at=4)
+    made.add("runs", "leased", lane=2, at=1)
+    made.add("next", "waiting", lane=2, at=2)
+    made.add("late", "waiting", lane=3, at=1)
+    made.add("younger", "leased", lane=3, at=2)
+    made.add("passed", "dead", lane=4)
+    made.add("alone", "ready", lane=None)
+    made.store(
+        f"INSERT INTO receiver.lane VALUES (3, 'pay', '2025-05-05 12:00:01.5Z', '{made.ids['alone']}'),"
+        f" (2, 'pay', '2025-05-05 12:00:01Z', '{uuid.UUID(int=0)}')"
+    )
+    return made
+
+
+@pytest.mark.parametrize(
+    ("name", "ahead", "text"),
+    [
+        ("blocker", None, "  blocks its lane until it is replayed"),
+        ("blocked", ("older", "ready"), "  waits for the event {older} of its lane, which is ready"),
+        ("next", ("runs", "leased"), "  waits for the event {runs} of its lane, which is leased"),
+        ("late", ("younger", "leased"), "  waits for the event {younger} of its lane, which is leased"),
+        ("late", ("younger", "leased"), "  late: a later event of its lane has been handled"),
+        ("blocked too", ("older", "ready"), "  deferred 2 times since 2025-05-05 12:00:00Z"),
+        ("runs", None, None),
+        ("alone", None, None),
+        ("passed", None, None),
+    ],
+)
+def test_an_event_shows_what_it_waits_for(
+    laned: Laned, cli: Cli, name: str, ahead: tuple[str, str] | None, text: str | None
+) -> None:
+    shown = cli("events", "show", laned.ids[name], "--json").fields()["dispatches"]
+    assert isinstance(shown, list)
+    (dispatch,) = shown
+    assert dispatch["waits_for"] == (None if ahead is None else {"id": laned.ids[ahead[0]], "state": ahead[1]})
+    assert dispatch["blocks"] == (name == "blocker")
+    assert dispatch["late"] == {"late": True, "alone": None, "passed": None, "blocker": None}.get(name, False)
+    assert (dispatch["deferrals"], dispatch["deferred_at"] is None) == (
+        (2, False) if name == "blocked too" else (0, True)
+    )
+    facts = {"blocks", "waits", "late:", "deferred"}
+    told = [line for line in cli("events", "show", laned.ids[name]).out.splitlines() if facts & set(line.split()[:1])]
+    assert told == [] if text is None else text.format(**laned.ids) in told
+
+
+def test_what_is_dead_says_what_it_holds_up(laned: Laned, cli: Cli) -> None:
+    rows = {row["id"]: (row["blocks"], row["behind"]) for row in cli("dead", "list", "--json").rows()}
+    assert rows == {laned.ids["blocker"]: (True, 2), laned.ids["passed"]: (False, 0)}
+    said = [line.split() for line in cli("dead", "list").out.splitlines()]
+    assert {line[0]: line[-2] for line in said[1:]} == {laned.ids["blocker"]: "2", laned.ids["passed"]: "-"}
+
+
 def test_nothing_in_a_list_can_act_on_a_terminal(database_url: str, cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RECEIVER_DATABASE_URL", database_url)
     nasty = "\x1b[31mred\r\n\x07[bold]\u202ereversed"
@@ -133,9 +234,6 @@ def test_nothing_in_a_list_can_act_on_a_terminal(database_url: str, cli: Cli, mo
     assert shown.code == 0
     assert not {"\x1b", "\x07", "\u202e", "\r"} & set(shown.out)
     assert cli("events", "list", "--json").rows()[0]["external_id"] == nasty
-
-
-NOW = dt.datetime(2025, 5, 5, 12, tzinfo=dt.UTC)
 
 
 @pytest.mark.parametrize(

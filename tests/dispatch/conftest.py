@@ -60,9 +60,13 @@ class Runs:
 
     def __init__(self) -> None:
         self.heard: list[tuple[str, str]] = []
+        self.open: dict[str, bool] = {}
 
     def ran(self, handler: str, outcome: str, _seconds: float) -> None:
         self.heard.append((handler, outcome))
+
+    def circuit(self, handler: str, *, is_open: bool) -> None:
+        self.open[handler] = is_open
 
 
 class Shop:

@@ -91,6 +91,9 @@ class Silent:
     def ran(self, handler: str, outcome: str, seconds: float) -> None:
         """Nothing."""
 
+    def circuit(self, handler: str, *, is_open: bool) -> None:
+        """Nothing."""
+
 
 async def main(database_url: str, redis_url: str, handlers: str) -> None:
     """Work until SIGTERM."""

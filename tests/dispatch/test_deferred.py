@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from receiver.dispatch.circuit import WINDOW, Circuit
 from receiver.events import Event
 from receiver.handlers import NotYet, Registry, RetryPolicy
-from tests.dispatch.conftest import Shop
+from tests.dispatch.conftest import Runs, Shop
 
 PLACED = """
 INSERT INTO receiver.dispatch (event_id, handler, lane, lane_at) VALUES ($1, 'pay', $2, $3)
@@ -76,7 +76,7 @@ def test_patient_delays_grow_to_minutes() -> None:
 
 def test_circuit_opens_when_most_fail_and_closes_with_the_first_success() -> None:
     clock = Clock()
-    circuit = Circuit("pay", clock)
+    circuit = Circuit("pay", clock, Runs())
     for number in range(WINDOW):
         assert circuit.may_run()
         circuit.ran(failed=number % 2 == 0)

@@ -137,8 +137,10 @@ async def test_open_circuit_is_told_until_it_closes(shop: Shop) -> None:
         assert circuit.handler == "pay"
         assert row.started_at < circuit.since <= row.seen_at
         assert (circuit.probe_at - circuit.since).total_seconds() >= 0.9
+        assert shop.runs.open == {"ship": False, "pay": True}
         down = False
         await shop.until_done()
+        assert shop.runs.open == {"ship": False, "pay": False}
         await shop.until("SELECT circuits = '[]' FROM receiver.worker")
 
 

@@ -161,6 +161,7 @@ def test_metrics_stand_there() -> None:
     ingress.rejected("a", "b")
     ingress.failed("a", "b")
     dispatch.ran("a", "b", 0)
+    dispatch.circuit("a", is_open=True)
     text = page("metrics.md")
     for family in registry.collect():
         name = f"{family.name}_total" if family.type == "counter" else family.name

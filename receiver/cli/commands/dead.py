@@ -26,9 +26,19 @@ def list_dead(
     if as_json:
         emit_json(rows)
         return
-    columns = ("ID", "HANDLER", "DIED", "SOURCE", "TYPE", "ENTITY", "RUNS", "REASON")
+    columns = ("ID", "HANDLER", "DIED", "SOURCE", "TYPE", "ENTITY", "RUNS", "BEHIND", "REASON")
     cells = [
-        (row.id, row.handler, row.died_at, row.source, row.type, row.entity_id, row.attempts, row.reason)
+        (
+            row.id,
+            row.handler,
+            row.died_at,
+            row.source,
+            row.type,
+            row.entity_id,
+            row.attempts,
+            row.behind if row.blocks else None,
+            row.reason,
+        )
         for row in rows
     ]
     table(columns, cells)

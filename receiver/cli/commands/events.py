@@ -2,6 +2,7 @@
 
 import asyncio
 import datetime as dt
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, assert_never
 
@@ -106,6 +107,8 @@ def _print_dispatch(dispatch: "DispatchRow") -> None:
     """One handler's part of the timeline; where its last run failed, what it failed with in full."""
     reason = f": {shown(dispatch.reason)}" if dispatch.reason else ""
     emit(f"{dispatch.handler}  {dispatch.state}{reason}")
+    for fact in _facts(dispatch):
+        emit(f"  {fact}")
     for run in dispatch.outcomes:
         emit(f"  {_run(run)}")
     if dispatch.outcomes and dispatch.state is not states.State.SUCCEEDED:
@@ -114,6 +117,18 @@ def _print_dispatch(dispatch: "DispatchRow") -> None:
     coming = _coming(dispatch.state)
     if coming:
         emit(f"  {shown(dispatch.due_at)}  {coming}")
+
+
+def _facts(dispatch: "DispatchRow") -> Iterator[str]:
+    """Where it stands in its lane, and how long it has been put off."""
+    if dispatch.waits_for is not None:
+        yield f"waits for the event {dispatch.waits_for.id} of its lane, which is {dispatch.waits_for.state}"
+    if dispatch.blocks:
+        yield "blocks its lane until it is replayed"
+    if dispatch.late:
+        yield "late: a later event of its lane has been handled"
+    if dispatch.deferrals:
+        yield f"deferred {dispatch.deferrals} times since {shown(dispatch.deferred_at)}"
 
 
 def _coming(state: states.State) -> str | None:
