@@ -30,6 +30,7 @@ CREATE TABLE receiver.replay (
     next_at timestamptz DEFAULT now() NOT NULL,
     stepped_at timestamptz,
     worker text,
+    behind text,
     finished_at timestamptz,
     CONSTRAINT replay_state_check CHECK (state IN ('running', 'paused', 'cancelled', 'done')),
     CONSTRAINT replay_rate_check CHECK (rate > 0)

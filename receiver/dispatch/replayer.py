@@ -2,6 +2,7 @@
 
 import asyncio
 import math
+import uuid
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
@@ -28,6 +29,11 @@ _IDLE_SECONDS: Final = 1.0
 """Between looks while there is no job,"""
 _BUSY_SECONDS: Final = 0.1
 """and while another worker steps the only one."""
+_DUE: Final = 2_000
+"""Dispatches of one handler; while so many are due, nothing is added to them: what arrives now must not queue behind
+all that a replay could make due,"""
+_HOLD_SECONDS: Final = 0.2
+"""and so it is looked again after that."""
 _STEPS_PER_SECOND: Final = 4
 """Of a job with a rate: what it allows is spread evenly."""
 
@@ -57,6 +63,7 @@ class Replayer:
         self._readers = readers
         self._nudge = nudge
         self._draw = draw
+        self._seen: dict[uuid.UUID, set[str]] = {}
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -85,6 +92,8 @@ class Replayer:
     async def _turn(self) -> float:
         """Take a step if one may be taken; seconds until the next look."""
         wait = await self._connection.wait(self._registry.names())
+        if wait is None:
+            self._seen.clear()
         if wait is None or wait > 0:
             return _IDLE_SECONDS if wait is None else min(wait, _IDLE_SECONDS)
         async with self._connection.step(self._registry.names()) as step:
@@ -95,15 +104,24 @@ class Replayer:
             await self._nudge()
         return 0.0
 
-    async def _step(self, step: Step) -> Stepped:
-        most = portion(step.job.rate)
-        if step.job.asked.creates:
-            stepped = await self._create(step, self._registry.get(step.job.asked.handler or ""), most)
-        else:
-            stepped = await step.replay(_LOOK, most)
+    async def _step(self, step: Step) -> Stepped | None:
+        """Take the step, unless the handlers of the steps before have enough to do."""
+        handler = step.job.asked.handler
+        seen = self._seen.setdefault(step.job.id, set() if handler is None else {handler})
+        behind = await step.behind(seen, _DUE)
+        if behind is not None:
+            await step.hold(behind, _HOLD_SECONDS)
+            return None
+        stepped = await self._portion(step, portion(step.job.rate))
+        seen |= stepped.handlers
         await step.save(stepped)
         failpoint("replay_before_commit")
         return stepped
+
+    async def _portion(self, step: Step, most: int) -> Stepped:
+        if step.job.asked.creates:
+            return await self._create(step, self._registry.get(step.job.asked.handler or ""), most)
+        return await step.replay(_LOOK, most)
 
     async def _create(self, step: Step, handler: Handler, most: int) -> Stepped:
         """Of the next events, create what is missing and replay what is dead."""

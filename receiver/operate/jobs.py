@@ -165,13 +165,20 @@ async def follow(connection: Connection, job: Job, heard: Callable[[Job, str | N
 
 
 async def _waits_for(connection: Connection, job: Job) -> str | None:
-    if job.asked.creates and not await workers.is_known(connection, job.asked.handler or ""):
-        return f"no live worker knows the handler {job.asked.handler}"
+    if job.asked.creates and job.asked.handler and not await workers.is_known(connection, job.asked.handler):
+        return _unknown_to_all(job.asked.handler)
+    if job.behind is not None:
+        known = await workers.is_known(connection, job.behind)
+        return f"{job.behind} has enough to do as it is" if known else _unknown_to_all(job.behind)
     since = max(job.next_at, job.stepped_at or job.created_at)
     if (job.read_at - since).total_seconds() < _STALLED_SECONDS:
         return None
     alive = any(worker.state == "running" for worker in await workers.workers(connection))
-    return "no worker takes its next step" if alive else "no worker is alive"
+    return "no worker takes its next step" if alive else "no worker is alive; `receiver work` starts one"
+
+
+def _unknown_to_all(handler: str) -> str:
+    return f"no live worker knows the handler {handler}; `receiver work` starts one"
 
 
 async def _estimate(connection: Connection, selection: Selection, span: Range) -> Estimate:

@@ -37,7 +37,7 @@ SELECT handler FROM replayed ORDER BY handler
 
 _COLUMNS: Final = """
 id, state, asked::text AS asked, rate, matched, estimated, looked_at, replayed, created, skipped, created_at, next_at,
-stepped_at, worker, finished_at, now() AS read_at
+stepped_at, worker, behind, finished_at, now() AS read_at
 """
 _START: Final = f"""
 INSERT INTO receiver.replay (id, asked, creates_for, rate, matched, estimated, after_event, last_event)
@@ -48,7 +48,7 @@ _GET: Final = f"SELECT {_COLUMNS} FROM receiver.replay WHERE id = $1"
 _LIST: Final = f"SELECT {_COLUMNS} FROM receiver.replay ORDER BY id DESC LIMIT $1"
 _CHANGE: Final = f"""
 UPDATE receiver.replay
-SET state = $2, next_at = now(), finished_at = CASE $2 WHEN 'cancelled' THEN now() END
+SET state = $2, next_at = now(), behind = NULL, finished_at = CASE $2 WHEN 'cancelled' THEN now() END
 WHERE id = $1 AND state = ANY($3::text[])
 RETURNING {_COLUMNS}
 """
@@ -79,6 +79,8 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     """When a worker took a step last."""
     worker: str | None
     """Which."""
+    behind: str | None
+    """The handler that has enough to do as it is; the next step waits for it."""
     finished_at: dt.datetime | None
     read_at: dt.datetime
     """Now, by the database's clock."""

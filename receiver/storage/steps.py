@@ -2,7 +2,7 @@
 
 import datetime as dt
 import uuid
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Final
 
 import msgspec
@@ -22,7 +22,8 @@ WITH {{page}}, {REPLAY.format(chosen="fitting", fits="{fits}")}, reached AS (
     ORDER BY event_id DESC, handler DESC LIMIT 1
 )
 SELECT count(*) AS looked_at, (SELECT count(*) FROM fitting) AS fitting,
-       (SELECT count(*) FROM replayed) AS replayed, reached.event_id, reached.handler
+       (SELECT count(*) FROM replayed) AS replayed,
+       ARRAY(SELECT DISTINCT handler FROM replayed) AS handlers, reached.event_id, reached.handler
 FROM reached JOIN page ON (page.event_id, page.handler) <= (reached.event_id, reached.handler)
 GROUP BY reached.event_id, reached.handler
 """
@@ -54,11 +55,23 @@ WITH asked AS (
 SELECT count(*) FROM replayed
 """
 
+_BEHIND: Final = """
+SELECT asked.handler FROM unnest($1::text[]) AS asked(handler)
+WHERE (SELECT count(*) FROM (
+    SELECT FROM receiver.dispatch AS d
+    WHERE d.handler = asked.handler AND d.state IN ('ready', 'leased') AND d.due_at <= now() LIMIT $2
+) AS due) = $2
+LIMIT 1
+"""
+_HOLD: Final = """
+UPDATE receiver.replay SET behind = $2, next_at = now() + make_interval(secs => $3) WHERE id = $1
+"""
+
 # A worker that was away for longer than a second does not make up for more than that.
 _SAVE: Final = """
 UPDATE receiver.replay
 SET looked_at = looked_at + $2, replayed = replayed + $3, created = created + $4, skipped = skipped + $5,
-    after_event = $6, after_handler = $7, stepped_at = now(), worker = $8,
+    after_event = $6, after_handler = $7, stepped_at = now(), worker = $8, behind = NULL,
     next_at = CASE WHEN rate IS NULL THEN now()
                    ELSE greatest(next_at, now() - interval '1 second') + make_interval(secs => ($3 + $4) / rate) END,
     state = CASE WHEN $9 THEN 'done' ELSE state END, finished_at = CASE WHEN $9 THEN now() END
@@ -83,6 +96,8 @@ class Stepped(msgspec.Struct, frozen=True, kw_only=True):
     replayed: int = 0
     created: int = 0
     skipped: int = 0
+    handlers: frozenset[str] = frozenset()
+    """Whose they are."""
     end: Cursor
     """All up to this one has been looked at."""
     done: bool
@@ -150,6 +165,7 @@ class Step:
             looked_at=row["looked_at"],
             replayed=row["replayed"],
             skipped=row["fitting"] - row["replayed"],
+            handlers=frozenset(row["handlers"]),
             end=Cursor(row["event_id"], row["handler"]),
             done=row["looked_at"] < look and row["fitting"] < most,
         )
@@ -178,6 +194,15 @@ class Step:
         """Replay those dispatches of `events` that are still dead; how many."""
         count = await self._connection.fetchval(_REPLAY_DEAD, events, self.job.asked.handler)
         return int(count)
+
+    async def behind(self, handlers: Collection[str], most: int) -> str | None:
+        """One of `handlers` that has at least `most` dispatches due, if there is one."""
+        found = await self._connection.fetchval(_BEHIND, sorted(handlers), most)
+        return None if found is None else str(found)
+
+    async def hold(self, behind: str, seconds: float) -> None:
+        """Take no step for so long, since the handler `behind` has enough to do; the commit is the caller's."""
+        await self._connection.execute(_HOLD, self.job.id, behind, seconds)
 
     async def save(self, stepped: Stepped) -> None:
         """Move the cursor; the commit is the caller's."""

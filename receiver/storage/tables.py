@@ -211,6 +211,7 @@ replay = sa.Table(
     _time("next_at"),  # the rate allows no step before
     _time("stepped_at", null=True),  # when it was stepped last,
     _column("worker", sa.Text(), null=True),  # and by whom
+    _column("behind", sa.Text(), null=True),  # a handler that has enough to do: the next step waits for it
     _time("finished_at", null=True),
     sa.CheckConstraint("state IN ('running', 'paused', 'cancelled', 'done')", name="state"),
     sa.CheckConstraint("rate > 0", name="rate"),

@@ -99,7 +99,7 @@ async def _follow(job: "Job", embedded: Path | None) -> "Job":
                 nonlocal told
                 reached("waiting" if waits else "replaying", now.handled)
                 if waits not in {None, told}:
-                    note(f"the replay waits: {waits}; `receiver work` starts one")
+                    note(f"the replay waits: {waits}")
                 told = waits
 
             return await follow(connection, job, heard)
