@@ -15,6 +15,7 @@ import pytest
 
 from receiver.settings import made
 from receiver.sources import MADE_UP, Source, build_sources
+from tests.examples.mail import Mail, answering
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 SECONDS = 30.0
@@ -120,3 +121,9 @@ def tables(in_shop: Shop) -> Callable[[], Awaitable[None]]:
         await importlib.import_module("tables").make_tables(in_shop.database_url)
 
     return make
+
+
+@pytest.fixture
+def mail() -> Iterator[Mail]:
+    with answering() as server:
+        yield server

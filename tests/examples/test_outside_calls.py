@@ -1,14 +1,12 @@
 """A handler calls the outside, and its worker dies before the commit: the same key is sent again."""
 
 import signal
-import threading
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import httpx
 import pytest
 
+from tests.examples.mail import Mail
 from tests.examples.programs import program, start
 
 RECEIPTS = """
@@ -29,41 +27,10 @@ def send_receipt(event, tx):
 """
 
 
-class Mail(ThreadingHTTPServer):
-    """The other side: it remembers every key that it was given."""
-
-    daemon_threads = True
-
-    def __init__(self) -> None:
-        self.keys: list[str] = []
-        super().__init__(("127.0.0.1", 0), Desk)
-
-
-class Desk(BaseHTTPRequestHandler):
-    """Takes one call."""
-
-    def do_POST(self) -> None:
-        assert isinstance(self.server, Mail)
-        self.server.keys.append(self.headers["Idempotency-Key"])
-        self.send_response(204)
-        self.end_headers()
-
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002  the standard library's own name
-        """Say nothing."""
-
-
-@pytest.fixture
-def mail() -> Iterator[Mail]:
-    with Mail() as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield server
-        server.shutdown()
-
-
 @pytest.mark.anyio
 async def test_the_same_key_is_sent_again(in_shop: Any, send: Any, entries: Any, tables: Any, mail: Mail) -> None:
     folder = in_shop.folder
-    (folder / "receipts.py").write_text(RECEIPTS.replace("URL", f"http://127.0.0.1:{mail.server_port}/"))
+    (folder / "receipts.py").write_text(RECEIPTS.replace("URL", mail.url))
     await tables()
     short = {"RECEIVER_LEASE_SECONDS": "1"}
     with program(folder, "serve", "receipts:receiver", "--port", "0") as server:
