@@ -3,16 +3,16 @@
 import asyncio
 import datetime as dt
 from pathlib import Path
-from typing import Final, Literal
-
-import msgspec
+from typing import Final
 
 from receiver.errors import SettingsError, StoreUnavailable
 from receiver.marks import connect
 from receiver.marks.client import UNREACHABLE
 from receiver.marks.health import RedisHealth
 from receiver.marks.health import health as redis_health
+from receiver.operate.check import Check
 from receiver.operate.database import database
+from receiver.operate.dispatching import examine_dispatching
 from receiver.operate.errors import RedisUnavailable
 from receiver.settings import Settings, without_password
 from receiver.sources import build_sources
@@ -21,23 +21,11 @@ from receiver.storage.engine import Connection
 from receiver.storage.health import PostgresHealth, health, partitions
 from receiver.storage.partitions import month
 
-Status = Literal["ok", "warn", "fail"]
-
 _POSTGRES: Final = range(15, 19)
 """Supported major versions."""
 _REDIS_FROM: Final = {"redis": 7, "valkey": 8}
 _SKEW_WARN: Final = 2.0
 _TIMEOUT: Final = 10.0
-
-
-class Check(msgspec.Struct, frozen=True, kw_only=True):
-    """One line of the doctor's report."""
-
-    name: str
-    status: Status
-    found: str
-    advice: str | None = None
-    """What to do; None where nothing needs doing."""
 
 
 def failed(checks: list[Check]) -> bool:
@@ -141,7 +129,8 @@ async def _schema(connection: Connection, url: str) -> list[Check]:
     revision, newest = await migrate.current(url), migrate.head()
     if revision == newest:
         ahead = await partitions(connection)
-        return [Check(name="schema", status="ok", found=f"at revision {revision}, the newest"), _partitions(ahead)]
+        schema = Check(name="schema", status="ok", found=f"at revision {revision}, the newest")
+        return [schema, _partitions(ahead), *await examine_dispatching(connection)]
     if revision is None:
         return [Check(name="schema", status="fail", found="not migrated", advice="run `receiver migrate`")]
     if revision in migrate.older_revisions():

@@ -108,6 +108,13 @@ class DeadRow(msgspec.Struct, frozen=True, kw_only=True):
     """how many dispatches wait there, counted up to `MOST_BEHIND`."""
 
 
+class Blocking(msgspec.Struct, frozen=True, kw_only=True):
+    """Dead dispatches of one handler whose lanes wait for their replay."""
+
+    handler: str
+    dead: int
+
+
 class Totals(msgspec.Struct, frozen=True, kw_only=True):
     """Sums over everything that is stored."""
 
@@ -213,6 +220,10 @@ LEFT JOIN LATERAL (SELECT reason, error, finished_at FROM receiver.attempt
 ORDER BY d.due_at DESC
 """
 
+_BLOCKING: Final = """
+SELECT handler, count(*) AS dead FROM receiver.dispatch WHERE state = 'dead' AND blocks GROUP BY handler ORDER BY 1
+"""
+
 _TOTALS: Final = """
 SELECT (SELECT count(*) FROM receiver.event) AS accepted,
        (SELECT coalesce(sum(duplicates), 0) FROM receiver.dedup_key)::bigint AS duplicates,
@@ -271,6 +282,11 @@ async def dead(connection: Connection, handler: str | None, limit: int) -> Seque
     """Dead dispatches, of one handler or of all; the last to die first."""
     rows = await connection.fetch(_DEAD, handler, limit)
     return msgspec.convert([dict(row) for row in rows], list[DeadRow])
+
+
+async def blocking(connection: Connection) -> Sequence[Blocking]:
+    """What is dead and blocks its lane, by handler. Reads all that is dead."""
+    return msgspec.convert([dict(row) for row in await connection.fetch(_BLOCKING)], list[Blocking])
 
 
 async def totals(connection: Connection) -> Totals:

@@ -51,6 +51,7 @@ def test_a_good_set_up_passes(cli: Cli, database_url: str) -> None:
     said = cli("doctor", "--json")
     # The tests' own servers run without fsync, which is what the doctor has to find.
     unwell = {name: row["status"] for name, row in checks(said).items() if row["status"] != "ok"}
+    assert unwell.pop("workers") == "warn"
     assert unwell in ({"durability": "fail"}, {})
     assert said.code == (Exit.FAILED if unwell else Exit.OK)
     assert {"source stripe", "source alipay", "database", "schema", "clock", "redis"} <= set(checks(said))
@@ -113,6 +114,57 @@ def test_a_commit_that_may_be_lost_is_found(cli: Cli, database_url: str) -> None
     durability = checks(cli("doctor", "--json"))["durability"]
     assert durability["status"] == "fail"
     assert "synchronous_commit" in str(durability["found"])
+
+
+WORKER = """
+INSERT INTO receiver.worker
+    (name, host, pid, version, started_at, seen_at, state, concurrency, running, handlers, circuits)
+VALUES ('{name}', 'h', 1, 'v', now(), now() - interval '{age}', '{state}', 1, 0, '{{pay, ship}}', '{circuits}')
+"""
+OPEN = '[{"handler": "pay", "since": "2025-01-31T12:00:00Z", "probe_at": "2025-01-31T12:00:30Z"}]'
+OWED = """
+INSERT INTO receiver.dispatch (event_id, handler, state, lane, lane_at, blocks)
+SELECT gen_random_uuid(), '{handler}', '{state}', i, now(), {blocks} FROM generate_series(1, 3) AS i
+"""
+
+
+def worker(name: str = "one", age: str = "1 second", state: str = "running", circuits: str = "[]") -> str:
+    return WORKER.format(name=name, age=age, state=state, circuits=circuits)
+
+
+def owed(handler: str, state: str = "ready", *, blocks: bool = False) -> str:
+    return OWED.format(handler=handler, state=state, blocks=blocks)
+
+
+@pytest.mark.usefixtures("set_up")
+@pytest.mark.parametrize(
+    ("rows", "name", "expected", "found", "advice"),
+    [
+        ([], "workers", "warn", "none is running", "start `receiver work TARGET`"),
+        ([worker(state="stopped")], "workers", "warn", "none is running", "start"),
+        ([worker(age="1 minute")], "workers", "warn", "none is running, 1 of the last day lost", "start"),
+        ([worker(), worker("two", age="1 minute")], "workers", "ok", "1 running, 1 of the last day lost", None),
+        ([worker()], "handlers", "ok", "workers know all", None),
+        ([worker(), owed("pay")], "handlers", "ok", "workers know all", None),
+        ([worker(), owed("gone", "succeeded")], "handlers", "ok", "workers know all", None),
+        ([worker(), owed("old")], "handler old", "warn", "is owed 3 dispatches, due since 20", "say name='old'"),
+        ([worker(), owed("old", "leased")], "handler old", "warn", "is owed 3 dispatches", "start a worker"),
+        ([worker(circuits=OPEN)], "circuits", "warn", "open: pay since 2025-01-31 12:00:00Z", "most of its runs fail"),
+        ([worker(circuits=OPEN, age="1 minute")], "circuits", "ok", "none is open", None),
+        ([owed("pay", "dead", blocks=True)], "lanes of pay", "warn", "3 dead dispatches block theirs", "receiver dead"),
+        ([owed("pay", "dead")], "lanes", "ok", "nothing dead blocks one", None),
+    ],
+)
+def test_what_keeps_handlers_from_running_is_found(
+    *, cli: Cli, database_url: str, rows: list[str], name: str, expected: str, found: str, advice: str | None
+) -> None:
+    for statement in rows:
+        execute(database_url, statement)
+    said = checks(cli("doctor", "--json"))
+    assert said[name]["status"] == expected
+    assert str(said[name]["found"]).startswith(found)
+    assert (said[name]["advice"] is None) == (advice is None)
+    assert advice is None or advice in str(said[name]["advice"])
 
 
 @pytest.mark.usefixtures("set_up")

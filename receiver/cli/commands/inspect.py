@@ -44,7 +44,7 @@ def list_sources(*, as_json: AsJson = False) -> None:
 def doctor(*, embedded: Embedded = None, as_json: AsJson = False) -> None:
     """Check the whole set-up and say what to do.
 
-    Sources and their secrets, PostgreSQL, schema, clock, Redis. Exits 1 if any check fails.
+    Sources and their secrets, PostgreSQL, schema, clock, workers, Redis. Exits 1 if any check fails.
     """
     from receiver.cli.servers import FOLDER, settings_with_servers
     from receiver.operate.doctor import examine, failed
