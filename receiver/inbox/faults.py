@@ -13,8 +13,15 @@ ROW_AT_FAULT: Final = (
 )
 """Postgres judged the rows themselves; everything else that it says is about its own state, and may pass."""
 
-CUT: Final = (OSError, EOFError, TimeoutError, asyncpg.PostgresConnectionError, asyncpg.InterfaceError)
-"""The answer did not come: the commit may or may not have happened."""
+CUT: Final = (
+    OSError,
+    EOFError,
+    TimeoutError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+)
+"""The answer did not come: the commit may or may not have happened. The last: Postgres had just ended the session."""
 
 UNREACHABLE: Final = (*CUT, asyncpg.PostgresError, SQLAlchemyError)
 """Anything that may go wrong before or while Postgres is asked."""

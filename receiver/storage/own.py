@@ -14,8 +14,15 @@ from receiver.storage.engine import Connection, raw_connection
 
 log = structlog.get_logger(__name__)
 
-CUT: Final = (OSError, EOFError, TimeoutError, asyncpg.PostgresConnectionError, asyncpg.InterfaceError)
-"""What asyncpg raises when there is no answer."""
+CUT: Final = (
+    OSError,
+    EOFError,
+    TimeoutError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+)
+"""What asyncpg raises when there is no answer; the last between the last word of a session and its end."""
 UNREACHABLE: Final = (*CUT, asyncpg.PostgresError, SQLAlchemyError)
 """What may be raised while connecting."""
 
@@ -91,7 +98,8 @@ class OwnConnection:
         except (*CUT, asyncpg.PostgresError) as error:
             # The last word of a session that Postgres ends may be read before its end is.
             fatal = getattr(error, "severity_en", None) in {"FATAL", "PANIC"}
-            if fatal or isinstance(error, TimeoutError) or not self.alive:
+            spoiled = isinstance(error, (TimeoutError, asyncpg.InternalClientError))
+            if fatal or spoiled or not self.alive:
                 raise StoreUnavailable("Postgres cut the connection") from error
             raise
 

@@ -22,8 +22,10 @@ from receiver.storage.engine import Connection, make_engine
 from receiver.storage.leases import Ask, Lease, LeaseConnection, lease_engine
 from receiver.worker import Worker
 from tests import judge
+from tests.faults.oracle import violations
 
 PROGRAM = Path(__file__).with_name("program.py")
+SHIFTED = Path(__file__).parents[1] / "faults" / "shifted.py"
 
 TABLES = """
 CREATE TABLE effect (event_id uuid NOT NULL, handler text NOT NULL, note text);
@@ -36,7 +38,9 @@ DELIVER = """
 WITH stored AS (
     INSERT INTO receiver.event (id, key, source, provider, external_id, type, headers, body)
     VALUES ($1, $2, $3, 'stripe', $4, 'charge.paid', '{"webhook-id": "evt_1"}', '{"amount": 12.50}')
-    RETURNING id
+    RETURNING id, key
+), keyed AS (
+    INSERT INTO receiver.dedup_key (key, event_id) SELECT key, id FROM stored
 )
 INSERT INTO receiver.dispatch (event_id, handler) SELECT id, unnest($5::text[]) FROM stored
 """
@@ -106,6 +110,15 @@ class Shop:
         """Wait until no dispatch is ready or leased."""
         await self.until(EVERYTHING_DONE)
 
+    async def ask_oracle(self, *, dead: bool = False) -> None:
+        """Nothing may be wrong once all is done.
+
+        Args:
+            dead: some may be dead by now.
+        """
+        await self.until_done()
+        assert await violations(self.rows, (), dead=dead) == []
+
     async def dispatch(self, handler: str = "pay") -> tuple[object, ...]:
         """State, attempts and reason of the only dispatch of a handler."""
         (row,) = await self.rows("SELECT state, attempts, reason FROM receiver.dispatch WHERE handler = $1", handler)
@@ -140,13 +153,22 @@ class Shop:
 
     @contextmanager
     def program(
-        self, handler: str, failpoint: str = "", *, stdout: BinaryIO | None = None, **settings: object
+        self, handler: str, failpoint: str = "", *, clock: float = 0, stdout: BinaryIO | None = None, **settings: object
     ) -> Iterator["subprocess.Popen[bytes]"]:
-        """A worker in a process of its own, see `program.py`; killed at the end if it is not dead by then."""
+        """A worker in a process of its own, see `program.py`; killed at the end if it is not dead by then.
+
+        Args:
+            handler: names of its handlers, with commas in between.
+            failpoint: where it dies.
+            clock: seconds by which its clock is wrong.
+            stdout: where it writes.
+            settings: its own.
+        """
         environment = {**os.environ, "RECEIVER_FAILPOINT": failpoint, "PYTHONPATH": os.pathsep.join(sys.path)}
         environment["OUTSIDE"] = self.database_url
         environment |= {f"RECEIVER_{name.upper()}": str(value) for name, value in settings.items()}
-        arguments = [sys.executable, str(PROGRAM), self.database_url, self.redis_url, handler]
+        shifted = [str(SHIFTED), str(clock)] if clock else []
+        arguments = [sys.executable, *shifted, str(PROGRAM), self.database_url, self.redis_url, handler]
         process = subprocess.Popen(arguments, env=environment, stdout=stdout)
         try:
             yield process

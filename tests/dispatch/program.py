@@ -4,6 +4,7 @@ import asyncio
 import os
 import signal
 import sys
+import threading
 import time
 
 import asyncpg
@@ -18,7 +19,7 @@ from receiver.handlers.handler import Function
 from receiver.settings import Settings
 from receiver.worker import Worker
 
-receiver = Receiver(retry=RetryPolicy(first=0.05, factor=1, cap=0.05, attempts=4))
+receiver = Receiver(retry=RetryPolicy(first=0.05, factor=1, cap=0.05, attempts=3))
 EFFECT = text("INSERT INTO effect VALUES (:id, :handler, :note)")
 
 
@@ -35,6 +36,30 @@ async def poison(event: Event, tx: AsyncSession) -> None:
     """Kill the worker that runs it."""
     await _write(event, tx)
     os.kill(os.getpid(), signal.SIGKILL)
+
+
+async def leave(event: Event, tx: AsyncSession) -> None:
+    """End the worker that runs it, as if all were well."""
+    await _write(event, tx)
+    os._exit(0)
+
+
+async def fail(event: Event, tx: AsyncSession) -> None:
+    """Raise."""
+    await _write(event, tx)
+    raise RuntimeError("as ever")
+
+
+async def wait(event: Event, tx: AsyncSession) -> None:
+    """Never return."""
+    await _write(event, tx)
+    await asyncio.Event().wait()
+
+
+def wait_sync(event: Event, tx: Session) -> None:
+    """Never return, and hold a thread."""
+    tx.execute(EFFECT, {"id": event.id, "handler": event.handler, "note": f"pid {os.getpid()}"})
+    threading.Event().wait()
 
 
 async def freeze(event: Event, tx: AsyncSession) -> None:
@@ -97,10 +122,13 @@ class Silent:
 
 async def main(database_url: str, redis_url: str, handlers: str) -> None:
     """Work until SIGTERM."""
-    functions: tuple[Function, ...] = (pay, poison, freeze, charge, emits, hear, stubborn, hang, block)
+    functions: tuple[Function, ...] = (
+        *(pay, poison, leave, fail, wait, wait_sync, freeze, charge, emits, hear, stubborn, hang, block),
+    )
     known = {getattr(function, "__name__", ""): function for function in functions}
     for name in handlers.split(","):
-        receiver.on("internal" if name == "hear" else "stripe", name=name)(known[name])
+        timeout = 0.2 if name in {"wait", "wait_sync"} else None
+        receiver.on("internal" if name == "hear" else "stripe", name=name, timeout=timeout)(known[name])
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
     await Worker(

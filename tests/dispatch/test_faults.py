@@ -1,6 +1,7 @@
 """Workers that die, freeze, stop, and lose their servers: every effect still happens, and happens once."""
 
 import asyncio
+import itertools
 import os
 import shutil
 import signal
@@ -24,6 +25,7 @@ from receiver.marks import Marks, connect
 from receiver.storage import migrate
 from tests.dispatch.conftest import Shop, open_shop
 from tests.dispatch.program import charge
+from tests.faults.oracle import QUIET
 
 EFFECT = text("INSERT INTO effect VALUES (:id, :handler)")
 QUICK = RetryPolicy(first=0.05, factor=1, cap=0.05, attempts=5)
@@ -62,7 +64,7 @@ async def test_worker_that_dies_around_its_commit(shop: Shop, failpoint: str, at
     with shop.program("pay", failpoint, lease_seconds=1) as process:
         assert await until_dead(process) == -signal.SIGKILL
     async with shop.working(writing()):
-        await shop.until_done()
+        await shop.ask_oracle()
     assert await shop.effects() == 1
     assert await shop.attempts() == attempts
 
@@ -77,7 +79,7 @@ async def test_worker_that_dies_after_an_outside_call_repeats_it_with_the_same_k
     registry = Registry()
     registry.on("stripe")(charge)
     async with shop.working(registry):
-        await shop.until_done()
+        await shop.ask_oracle()
     assert await shop.rows("SELECT count(*), count(DISTINCT key) FROM outside") == [(2, 1)]
     assert await shop.effects() == 1
 
@@ -88,8 +90,7 @@ async def test_frozen_worker_is_fenced_out_when_it_thaws(shop: Shop) -> None:
         await shop.execute("UPDATE receiver.dispatch SET handler = 'freeze'")
         await asyncio.to_thread(os.waitid, os.P_PID, process.pid, os.WSTOPPED | os.WNOWAIT)
         async with shop.working(writing("freeze")):
-            await shop.until_done()
-        assert await shop.effects() == 1
+            await shop.ask_oracle()
         process.send_signal(signal.SIGCONT)
         await shop.until(
             "SELECT count(*) = 1 FROM pg_stat_activity WHERE application_name = 'receiver-worker'"
@@ -97,29 +98,78 @@ async def test_frozen_worker_is_fenced_out_when_it_thaws(shop: Shop) -> None:
         )
         process.terminate()
         assert await until_dead(process) == 0
-    assert await shop.effects() == 1
+    await shop.ask_oracle()
     assert await shop.attempts("freeze") == [(1, "lost", "lease_expired"), (2, "succeeded", None)]
 
 
-async def test_poison_ends_dead_and_wears_out_nobody_else(shop: Shop) -> None:
-    for _ in range(5):
-        await shop.deliver("pay")
-    await shop.deliver("poison")
-    for _ in range(5):
-        await shop.deliver("pay")
-    deaths = 0
-    while await shop.value("SELECT count(*) > 0 FROM receiver.dispatch WHERE state IN ('ready', 'leased')"):
-        with shop.program("pay,poison", lease_seconds=1, concurrency=2, poll_seconds=0.1) as process:
-            deaths += 1
-            while process.poll() is None:
-                if not await shop.value("SELECT count(*) FROM receiver.dispatch WHERE state IN ('ready', 'leased')"):
-                    break
-                await asyncio.sleep(0.02)
+@pytest.mark.parametrize("clock", [600, -600])
+async def test_a_wrong_clock_neither_shortens_nor_lengthens_a_lease(shop: Shop, clock: int) -> None:
+    """One that is ten minutes wrong takes over what was abandoned, and what it abandons is taken over, in time."""
+    lease = 1.5
+    await shop.deliver()
+    async with shop.leasing(seconds=lease) as leasing:
+        assert len(await leasing.take(1)) == 1
+    with shop.program("pay", "worker_before_commit", clock=clock, lease_seconds=lease, poll_seconds=0.05) as process:
+        assert await until_dead(process) == -signal.SIGKILL
+    async with shop.working(writing(), poll_seconds=0.05):
+        await shop.ask_oracle()
+    assert await shop.attempts() == [
+        (1, "lost", "lease_expired"),
+        (2, "lost", "lease_expired"),
+        (3, "succeeded", None),
+    ]
+    starts = await shop.rows("SELECT extract(epoch FROM started_at)::float8 FROM receiver.attempt ORDER BY epoch")
+    waits = [float(str(after)) - float(str(before)) for (before,), (after,) in itertools.pairwise(starts)]
+    assert all(lease <= wait < 30 for wait in waits), waits
+
+
+async def test_frozen_worker_lets_go_of_its_locks_before_its_lease_ends(shop: Shop) -> None:
+    """Whoever else waits for a row that its handler locked does not have to wait for the lease as well."""
+    await shop.deliver("freeze")
+    with shop.program("freeze", lease_seconds=3, concurrency=1) as process:
+        await asyncio.to_thread(os.waitid, os.P_PID, process.pid, os.WSTOPPED | os.WNOWAIT)
+        locks = (
+            "SELECT count(*) FROM pg_stat_activity WHERE state = 'idle in transaction' AND datname = current_database()"
+        )
+        assert await shop.value(locks) == 1
+        await shop.execute("BEGIN")
+        await shop.execute("SELECT FROM receiver.dispatch FOR UPDATE")
+        assert await shop.value("SELECT due_at > clock_timestamp() AND state = 'leased' FROM receiver.dispatch")
+        await shop.execute("COMMIT")
+    async with shop.working(writing("freeze")):
+        await shop.ask_oracle()
+    assert await shop.attempts("freeze") == [(1, "lost", "lease_expired"), (2, "succeeded", None)]
+
+
+POISONS = ("poison", "leave", "fail", "wait", "wait_sync")
+"""Kills its worker, ends it, raises, never returns, never returns its thread."""
+
+
+async def ended_before_all_was_done(process: "subprocess.Popen[bytes]", shop: Shop) -> bool:
+    """Whichever comes first."""
+    while process.poll() is None:
+        if await shop.value(QUIET):
+            return False
+        await asyncio.sleep(0.02)
+    return True
+
+
+async def test_poison_ends_dead_and_wears_out_nobody_else(shop: Shop) -> None:  # fault 28
+    for name in ("pay", *POISONS, "pay", "pay"):
+        for _ in range(3 if name == "pay" else 1):
+            await shop.deliver(name)
+    ends = 0
+    while not await shop.value(QUIET):
+        with shop.program(
+            ",".join(("pay", *POISONS)), lease_seconds=1, concurrency=4, poll_seconds=0.1, grace_seconds=0
+        ) as process:
+            ends += await ended_before_all_was_done(process, shop)
         await shop.execute("UPDATE receiver.dispatch SET due_at = now() WHERE state = 'leased'")
-        assert deaths < 8
-    assert await shop.dispatch("poison") == ("dead", 4, "attempts_exhausted")
+        assert ends <= 6, "three for each of the two that end their worker"
+    for name in POISONS:
+        assert await shop.dispatch(name) == ("dead", 3, "attempts_exhausted"), name
     assert await shop.rows("SELECT DISTINCT state FROM receiver.dispatch WHERE handler = 'pay'") == [("succeeded",)]
-    assert await shop.rows("SELECT handler, count(*) FROM effect GROUP BY 1") == [("pay", 10)]
+    await shop.ask_oracle(dead=True)
 
 
 async def test_handler_longer_than_its_lease_keeps_it(shop: Shop) -> None:
@@ -143,7 +193,7 @@ async def test_handler_longer_than_its_lease_keeps_it(shop: Shop) -> None:
     async with shop.working(registry, lease_seconds=2, concurrency=2):
         await shop.until("SELECT count(*) = 4 FROM receiver.dispatch WHERE state = 'leased'")
         async with shop.working(registry, lease_seconds=2):
-            await shop.until_done()
+            await shop.ask_oracle()
     assert await shop.effects() == 4
     assert await shop.rows("SELECT DISTINCT number, outcome FROM receiver.attempt") == [(1, "succeeded")]
     assert runs == [1, 1, 1, 1]
@@ -201,7 +251,7 @@ async def test_what_outlasts_the_grace_is_undone_and_due_again(shop: Shop, kind:
     assert await shop.dispatch() == ("ready", 0, "worker_stopped")
     assert await shop.attempts() == [(1, "retry", "worker_stopped")]
     async with shop.working(writing()):
-        await shop.until_done()
+        await shop.ask_oracle()
     assert await shop.effects() == 1
 
 
@@ -223,7 +273,10 @@ async def test_handler_that_will_not_be_cancelled_may_finish(shop: Shop) -> None
     assert await shop.effects() == 1
 
 
-async def test_deadlock_is_just_a_retry(shop: Shop) -> None:
+ALWAYS = 99
+
+
+async def test_deadlock_is_just_a_retry(shop: Shop) -> None:  # fault 21
     met = asyncio.Barrier(2)
 
     def locks(first: int, second: int) -> AsyncFunction:
@@ -241,16 +294,50 @@ async def test_deadlock_is_just_a_retry(shop: Shop) -> None:
     registry.on("stripe", name="ship")(locks(2, 1))
     await shop.deliver("pay", "ship")
     async with shop.working(registry, poll_seconds=60):  # a retry that is due before the next poll is not kept waiting
-        await shop.until_done()
+        await shop.ask_oracle()
     assert await shop.rows("SELECT count FROM stock") == [(8,), (8,)]
     assert await shop.effects() == 2
     assert sorted(outcome for _, outcome in shop.runs.heard) == ["retry", "succeeded", "succeeded"]
 
 
+NOT_SERIALIZABLE = """
+CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+    IF NEW.note = 'too early' THEN RAISE 'could not serialize access' USING ERRCODE = 'serialization_failure'; END IF;
+    RETURN NEW;
+END $$;
+CREATE CONSTRAINT TRIGGER refuse AFTER INSERT ON effect {when} FOR EACH ROW EXECUTE FUNCTION refuse();
+"""
+
+
+@pytest.mark.parametrize("when", ["", "DEFERRABLE INITIALLY DEFERRED"], ids=["in the handler", "at its commit"])
+@pytest.mark.parametrize("failures", [2, ALWAYS])
+async def test_serialization_failure_is_retried_in_new_transactions_and_not_for_ever(  # fault 21
+    shop: Shop, when: str, failures: int
+) -> None:
+    transactions = []
+    await shop.execute(NOT_SERIALIZABLE.format(when=when))
+    registry = Registry(retry=QUICK)
+
+    @registry.on("stripe")
+    async def pay(event: Event, tx: AsyncSession) -> None:
+        transactions.append((await tx.execute(text("SELECT pg_current_xact_id()::text"))).scalar())
+        note = "too early" if event.attempt <= failures else "in time"
+        values = {"id": event.id, "handler": event.handler, "note": note}
+        await tx.execute(text("INSERT INTO effect VALUES (:id, :handler, :note)"), values)
+
+    await shop.deliver()
+    async with shop.working(registry):
+        await shop.ask_oracle(dead=failures == ALWAYS)
+    runs = min(failures + 1, QUICK.attempts)
+    assert len(set(transactions)) == len(transactions) == runs
+    expected = ("dead", runs, "attempts_exhausted") if failures == ALWAYS else ("succeeded", runs, None)
+    assert await shop.dispatch() == expected
+
+
 async def test_poll_finds_what_redis_does_not_tell(shop: Shop) -> None:
     async with shop.working(writing(), redis_url=NOWHERE, poll_seconds=0.05):
         await shop.deliver()
-        await shop.until_done()
+        await shop.ask_oracle()
     assert await shop.effects() == 1
 
 
@@ -314,6 +401,5 @@ async def test_postgres_restarts_and_all_recovers(own_servers: EmbeddedServers, 
         await asyncio.to_thread(own_servers.postgres.start)
         async with open_shop(own_servers.database_url, own_servers.redis_url) as after:
             await after.deliver()
-            await after.until_done()
-            assert await after.rows("SELECT count(*), count(DISTINCT event_id) FROM effect") == [(21, 21)]
-            assert await after.rows("SELECT DISTINCT state FROM receiver.dispatch") == [("succeeded",)]
+            await after.ask_oracle()
+            assert await after.effects() == 21

@@ -37,9 +37,10 @@ class Relay:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._server.close()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self.release()
+        self.cut()
+        if self._tasks:
+            await asyncio.wait(self._tasks)
 
     @property
     def url(self) -> str:
@@ -60,24 +61,38 @@ class Relay:
         for writer in self._writers:
             writer.transport.abort()
 
+    def lead_to(self, url: str) -> None:
+        """Break every connection; new ones go to another server."""
+        self._target = make_url(url)
+        self.cut()
+
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-        with suppress(OSError):
-            there, away = await asyncio.open_connection(self._target.host, self._target.port)
-            self._writers |= {writer, away}
-            try:
-                async with asyncio.TaskGroup() as group:
-                    group.create_task(self._ask(reader, away))
-                    group.create_task(self._reply(there, writer))
-            except* OSError:
-                pass
-            finally:
-                self._writers -= {writer, away}
-                writer.transport.abort()
-                away.transport.abort()
+        self._writers.add(writer)
+        try:
+            with suppress(OSError):
+                await self._join(reader, writer)
+        finally:
+            self._writers.discard(writer)
+            writer.transport.abort()
+
+    async def _join(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        there, away = await asyncio.open_connection(self._target.host, self._target.port)
+        self._writers.add(away)
+        if writer.transport.is_closing():  # cut meanwhile
+            away.transport.abort()
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._ask(reader, away))
+                group.create_task(self._reply(there, writer))
+        except* OSError:
+            pass
+        finally:
+            self._writers.discard(away)
+            away.transport.abort()
 
     async def _ask(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while part := await reader.read(CHUNK):

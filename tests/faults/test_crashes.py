@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.conftest import oracle, program_on
+from tests.faults.conftest import ask_oracle, program_on
 from tests.faults.relay import Relay
 from tests.ingress.accounts import Account, Sent
 from tests.ingress.inboxes import BLOCKED, locked
@@ -40,7 +40,7 @@ async def test_dies_at(program: Program, ledger: Ledger, accounts: Accounts, poi
     program.start("up")
     for _ in range(2):
         assert (await ask(program.port, sent.raw)).status == 200
-    await oracle(ledger, [sent.external_id])
+    await ask_oracle(ledger, [sent.external_id])
     assert (await ledger.counts())["dispatch"] == 2
 
 
@@ -60,7 +60,7 @@ async def test_dies_between_insert_and_commit(  # fault 2
         assert ended(process) == -signal.SIGKILL
     program.start("up")
     assert (await ask(program.port, sent.raw)).status == 200
-    await oracle(ledger, [sent.external_id])
+    await ask_oracle(ledger, [sent.external_id])
     assert await ledger.stored() == {sent.external_id: 1}
 
 
@@ -86,7 +86,7 @@ async def test_dies_before_it_hears_of_the_commit(  # faults 2 and 3, a moment l
             relay.release()
             await asyncio.to_thread(behind.start, "up")
             assert (await ask(behind.port, sent.raw)).status == 200
-            await oracle(ledger, [sent.external_id])
+            await ask_oracle(ledger, [sent.external_id])
         finally:
             await asyncio.to_thread(behind.stop)
     assert await ledger.stored() == {sent.external_id: 1}

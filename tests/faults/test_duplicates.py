@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 from receiver.app.listeners import allow_many_files
 from receiver.settings import Settings
-from tests.faults.conftest import Start, oracle, settle
+from tests.faults.conftest import Start, ask_oracle, settle
 from tests.ingress.accounts import Account, Sent
 from tests.ingress.ledger import Ledger
 from tests.ingress.program import Program
@@ -54,7 +54,7 @@ async def test_a_thousand_copies_over_four_processes(  # fault 26
     statuses = await all_at_once(program.port, sent)
     assert set(statuses) <= {200, 503}
     assert (await ask(program.port, sent.raw)).status == 200
-    await oracle(ledger, [sent.external_id])
+    await ask_oracle(ledger, [sent.external_id])
     assert await ledger.stored() == {sent.external_id: 1}
     assert (await ledger.counts())["dispatch"] == 2
     said = {port: counts for port, counts in (await taken(program)).items() if port in servers}

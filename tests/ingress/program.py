@@ -17,6 +17,7 @@ from receiver.embedded.processes import wait_for
 
 SECONDS = 40.0
 SHOP = Path(__file__).with_name("shop.py")
+SHIFTED = Path(__file__).parents[1] / "faults" / "shifted.py"
 
 
 class Program:
@@ -47,13 +48,23 @@ class Program:
         """All that the programs of this folder said on stderr."""
         return self.folder / "log"
 
-    def start(self, command: str, *, failpoint: str = "", processes: int = 1) -> subprocess.Popen[bytes]:
-        """Start `serve`, `work` or `up` and wait until it is ready; its public port is the last of `ports`."""
+    def start(
+        self, command: str, *, failpoint: str = "", processes: int = 1, clock: float = 0
+    ) -> subprocess.Popen[bytes]:
+        """Start `serve`, `work` or `up` and wait until it is ready; its public port is the last of `ports`.
+
+        Args:
+            command: which of them.
+            failpoint: where it dies.
+            processes: of `serve`.
+            clock: seconds by which its clock is wrong.
+        """
+        runner = [str(SHIFTED), str(clock), "receiver"] if clock else ["-m", "receiver"]
         options = ["--processes", str(processes), "--port", str(free_port(0))] if processes > 1 else []
         environment = {name: value for name, value in os.environ.items() if not name.startswith("RECEIVER_")}
         with self.log.open("ab") as log:
             process = subprocess.Popen(
-                [sys.executable, "-m", "receiver", command, "shop:receiver", "--json", *options],
+                [sys.executable, *runner, command, "shop:receiver", "--json", *options],
                 cwd=self.folder,
                 env={**environment, "PYTHONPATH": _path(), **({"RECEIVER_FAILPOINT": failpoint} if failpoint else {})},
                 stdout=subprocess.PIPE,

@@ -1,0 +1,116 @@
+"""The soak's handlers: each leaves rows that tell how often and in what order it ran; all of them stumble at times."""
+
+import asyncio
+import os
+import random
+import signal
+from collections.abc import Callable
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import Session
+
+from receiver import Dead, Event, NotYet, Receiver, Retry, RetryPolicy
+
+# No key keeps a second effect out: the soak must be able to see it.
+TABLES = """
+CREATE TABLE effect (
+    seq bigserial NOT NULL, handler text NOT NULL, event_id uuid NOT NULL, late boolean NOT NULL, worker int NOT NULL
+);
+CREATE INDEX ON effect (event_id, handler);
+CREATE TABLE stock (id int PRIMARY KEY, taken bigint NOT NULL DEFAULT 0);
+INSERT INTO stock SELECT generate_series(1, 20);
+"""
+STOCK = 2
+"""Pieces that each effect of `take_stock` takes."""
+
+_WRITE = text("INSERT INTO effect (handler, event_id, late, worker) VALUES (:handler, :event, :late, :worker)")
+_BOOKED = text("SELECT EXISTS (SELECT FROM effect WHERE event_id = :event AND handler = 'book')")
+_TAKE = text("UPDATE stock SET taken = taken + 1 WHERE id = :id")
+
+
+def _row(event: Event) -> dict[str, object]:
+    return {"handler": event.handler, "event": event.id, "late": event.late, "worker": os.getpid()}
+
+
+def _stumble() -> None:
+    """Most of the time nothing; rarely what handlers do in their worst hours."""
+    for chance, fault in _STUMBLES:
+        if random.random() < chance:
+            fault()
+
+
+def _raise(make: Callable[[], Exception]) -> Callable[[], None]:
+    def fail() -> None:
+        raise make()
+
+    return fail
+
+
+_STUMBLES: tuple[tuple[float, Callable[[], None]], ...] = (
+    (0.01, _raise(lambda: RuntimeError("stumbled"))),
+    (0.01, _raise(lambda: Retry(after=0.1, reason="too_early"))),
+    (0.002, _raise(lambda: Dead("given_up"))),
+    (0.00005, lambda: os.kill(os.getpid(), signal.SIGKILL)),
+    (0.00005, lambda: os._exit(0)),
+)
+
+
+async def book(event: Event, tx: AsyncSession) -> None:
+    """In no order; at times slow."""
+    await tx.execute(_WRITE, _row(event))
+    if random.random() < 0.01:
+        await asyncio.sleep(random.random())
+    _stumble()
+
+
+async def ship(event: Event, tx: AsyncSession) -> None:
+    """Waits for `book` of the same event."""
+    if not (await tx.execute(_BOOKED, {"event": event.id})).scalar():
+        raise NotYet("not_booked", after=random.random())
+    await tx.execute(_WRITE, _row(event))
+    _stumble()
+
+
+async def keep_ledger(event: Event, tx: AsyncSession) -> None:
+    """In the order of each payment; a dead one lets the others pass."""
+    await tx.execute(_WRITE, _row(event))
+    _stumble()
+
+
+async def keep_account(event: Event, tx: AsyncSession) -> None:
+    """In order as well; a dead one holds the others up until it is replayed."""
+    await tx.execute(_WRITE, _row(event))
+    _stumble()
+
+
+async def take_stock(event: Event, tx: AsyncSession) -> None:
+    """Takes two pieces in any order, so that some of these deadlock."""
+    for piece in random.sample(range(1, 21), STOCK):
+        await tx.execute(_TAKE, {"id": piece})
+    await tx.execute(_WRITE, _row(event))
+    _stumble()
+
+
+def book_plainly(event: Event, tx: Session) -> None:
+    """In a thread."""
+    tx.execute(_WRITE, _row(event))
+    _stumble()
+
+
+def build() -> Receiver:
+    """All of them."""
+    made = Receiver(retry=RetryPolicy(first=0.2, factor=1.5, cap=2, attempts=60))
+    made.on("stripe", "payment_intent.*", timeout=10)(book)
+    made.on("stripe", "payment_intent.succeeded")(ship)
+    made.on("stripe", "payment_intent.*", lane="entity")(keep_ledger)
+    made.on("stripe", "charge.*", lane="entity", on_dead="block")(keep_account)
+    made.on("stripe", "charge.*", concurrency=4)(take_stock)
+    made.on("standardwebhooks", lane="entity")(keep_ledger)
+    made.on("standardwebhooks")(book_plainly)
+    made.on("alipay")(book_plainly)
+    made.on("wechatpay")(book_plainly)
+    return made
+
+
+receiver = build()

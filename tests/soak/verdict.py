@@ -1,0 +1,80 @@
+"""What a soak came to: the oracle of all fault tests, and what only a shop like the soak's can tell."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+from tests.faults import oracle
+from tests.soak.shop import STOCK, receiver
+
+PATIENCE: Final = 20
+"""Seconds from an event's arrival to its commit, at most: tables are locked and PostgreSQL is frozen meanwhile."""
+
+_PLACED: Final = """
+WITH placed AS (
+    SELECT e.seq, e.handler, e.event_id, e.late, d.lane, d.lane_at, a.started_at, a.finished_at, v.received_at,
+        max((d.lane_at, d.event_id)) OVER before AS newest_before,
+        lag(a.finished_at) OVER (PARTITION BY d.lane ORDER BY e.seq) AS previous_finished_at
+    FROM effect e JOIN receiver.dispatch d USING (event_id, handler)
+    JOIN receiver.attempt a ON (a.event_id, a.handler, a.outcome) = (e.event_id, e.handler, 'succeeded')
+    JOIN receiver.event v ON v.id = e.event_id
+    WHERE d.lane IS NOT NULL
+    WINDOW before AS (PARTITION BY d.lane ORDER BY e.seq ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING)
+)
+"""
+RULES: Final[Mapping[str, str]] = {
+    "out of order and not called late, or late and in order": f"""
+        {_PLACED}
+        SELECT handler, lane, event_id, late, newest_before FROM placed
+        WHERE late <> coalesce(newest_before > (lane_at, event_id), false)
+    """,
+    "two of one lane at once": f"""
+        {_PLACED}
+        SELECT handler, lane, event_id, started_at, previous_finished_at FROM placed
+        WHERE started_at < previous_finished_at
+    """,
+    "late although it had long been there": f"""
+        {_PLACED}
+        SELECT p.handler, p.lane, p.event_id, p.received_at, n.event_id, n.started_at FROM placed p
+        JOIN placed n ON n.lane = p.lane AND n.seq < p.seq AND (n.lane_at, n.event_id) > (p.lane_at, p.event_id)
+        WHERE n.started_at > p.received_at + interval '{PATIENCE} seconds' AND NOT EXISTS (
+            SELECT FROM receiver.attempt a
+            WHERE a.event_id = p.event_id AND a.handler = p.handler AND a.outcome = 'dead'
+        )
+    """,
+    "stock taken twice or not at all": f"""
+        SELECT taken, owed FROM (SELECT sum(taken) AS taken FROM stock) s,
+            (SELECT {STOCK} * count(*) AS owed FROM effect WHERE handler = 'take_stock') e
+        WHERE taken <> owed
+    """,
+    "in quarantine": "SELECT source, reason, external_id FROM receiver.quarantine",
+}
+OWED: Final = """
+SELECT DISTINCT source, provider, type, (
+    SELECT coalesce(array_agg(handler ORDER BY handler), '{}') FROM receiver.dispatch d WHERE d.event_id = e.id
+) FROM receiver.event e
+"""
+FAULTS_OF_OURS: Final = ("slot_failed", "flush_failed", "Traceback", "never retrieved", "never awaited")
+"""In the log of a program."""
+
+
+async def violations(query: oracle.Query, acknowledged: set[str]) -> list[str]:
+    """What is wrong in the database, in words."""
+    found = await oracle.violations(query, acknowledged)
+    for rule, sql in RULES.items():
+        if rows := await query(sql):
+            found.append(oracle.tell(rule, rows))
+    for source, provider, kind, handlers in await query(OWED):
+        wanted = receiver.handlers.wanting(str(source), str(provider), None if kind is None else str(kind))
+        if handlers != sorted(handler.name for handler in wanted):
+            found.append(f"{source} {kind}: owed to {handlers}")
+    return found
+
+
+def complaints(logs: Sequence[Path]) -> list[str]:
+    """What programs say of faults of ours."""
+    found: list[str] = []
+    for log in logs:
+        lines = log.read_text(errors="replace").splitlines()
+        found += [f"{log}: {line[:300]}" for line in lines if any(word in line for word in FAULTS_OF_OURS)]
+    return found
