@@ -21,7 +21,7 @@ def figures(soak: Soak) -> list[tuple[str, int]]:
         ("handler runs owed", soak.owed),
         ("effects", soak.effects),
         ("unfinished", soak.unfinished),
-        ("replayed", soak.replayed),
+        ("replays", soak.replays),
     ]
 
 

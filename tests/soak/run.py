@@ -15,8 +15,11 @@ import asyncpg
 
 from receiver.embedded import EmbeddedServers
 from receiver.embedded.ports import free_port
-from receiver.storage import replays
-from tests.faults import oracle
+from receiver.operate import jobs
+from receiver.operate.errors import NothingToReplay
+from receiver.storage.audit import Said
+from receiver.storage.selections import ReplayState, Selection
+from tests import judge
 from tests.faults.relay import Relay
 from tests.ingress.accounts import Account, make_accounts
 from tests.ingress.ledger import Ledger
@@ -38,6 +41,16 @@ SETTINGS: Final[Mapping[str, object]] = {
 QUIET_SECONDS: Final = 120.0
 """In which all must be done once nothing goes wrong any more."""
 REPLAY_SECONDS: Final = 3.0
+IMPATIENT: Final = 0.2
+COUNTS: Final = """
+SELECT (SELECT count(*) FROM receiver.event WHERE source <> 'internal'), (SELECT count(*) FROM receiver.dispatch),
+       (SELECT count(*) FROM effect),
+       (SELECT count(*) FROM receiver.dispatch WHERE state IN ('ready', 'waiting', 'leased'))
+"""
+DONE: Final = """
+SELECT NOT EXISTS (SELECT FROM receiver.dispatch WHERE state IN ('ready', 'waiting', 'leased', 'dead'))
+    AND NOT EXISTS (SELECT FROM receiver.replay WHERE state = 'running')
+"""
 
 Say = Callable[["Soak"], None]
 
@@ -64,7 +77,7 @@ class Soak:
     owed: int = 0
     effects: int = 0
     unfinished: int = 0
-    replayed: int = 0
+    replays: int = 0
     violations: list[str] = field(default_factory=list)
 
 
@@ -84,6 +97,7 @@ async def run(options: Options, stores: EmbeddedServers, folder: Path, say: Say)
         scene = await stack.enter_async_context(opened(options, stores, folder, accounts))
         soak.scene, soak.provider = scene, scene.provider
         await scene.execute(TABLES)
+        await seat_judge(scene.database_url)
         watching = asyncio.create_task(watch(soak, Ledger(stores.database_url, stores.redis_url), say))
         stack.callback(watching.cancel)
         await suffer(soak, scene)
@@ -92,7 +106,9 @@ async def run(options: Options, stores: EmbeddedServers, folder: Path, say: Say)
         watching.cancel()
         ledger = Ledger(stores.database_url, stores.redis_url)
         await look(soak, ledger)
-        soak.violations += await verdict.violations(ledger.query, scene.provider.counts.acknowledged)
+        soak.violations += await verdict.violations(
+            ledger.query, stores.database_url, scene.provider.counts.acknowledged
+        )
     soak.violations += [*scene.provider.counts.odd, *(one for member in scene.members for one in member.complaints)]
     soak.violations += verdict.complaints([member.log for member in scene.members])
     return soak
@@ -106,7 +122,7 @@ async def suffer(soak: Soak, scene: chaos.Scene) -> None:
         sending = group.create_task(scene.provider.run())
         for faults in chaos.HANDS:
             group.create_task(scene.hand(faults, over))
-        replaying = group.create_task(keep_replaying(soak, scene.database_url))
+        replaying = group.create_task(keep_replaying(soak, scene))
         await asyncio.sleep(soak.options.minutes * 60)
         soak.step = "ending"
         over.set()
@@ -119,35 +135,29 @@ async def calm(soak: Soak, scene: chaos.Scene) -> None:
     soak.step = "waiting for quiet"
     ledger = Ledger(scene.database_url, "")
     deadline = time.monotonic() + QUIET_SECONDS
-    while time.monotonic() < deadline:
-        if await ledger.value(oracle.QUIET) and not await replay_dead(soak, scene.database_url):
-            return
-        await asyncio.sleep(0.2)
+    while time.monotonic() < deadline and not await ledger.value(DONE):
+        await replay(soak, scene, "dead")
+        await asyncio.sleep(0.5)
 
 
-async def keep_replaying(soak: Soak, url: str) -> None:
-    """Replay what is dead every now and then, and some of what is not, as an impatient operator does."""
+async def keep_replaying(soak: Soak, scene: chaos.Scene) -> None:
+    """Replay what is dead every now and then, and what is to be retried, as an impatient operator does."""
     while True:
         await asyncio.sleep(REPLAY_SECONDS)
         with suppress(*chaos.LOST):
-            await replay_dead(soak, url)
+            await replay(soak, scene, "retrying" if scene.draw.random() < IMPATIENT else "dead")
 
 
-async def replay_dead(soak: Soak, url: str) -> int:
-    """How many were dead, and are due again."""
-    connection = await asyncpg.connect(url, timeout=5)
+async def replay(soak: Soak, scene: chaos.Scene, state: ReplayState) -> None:
+    """Start a replay, which the workers carry out."""
+    connection = await asyncpg.connect(scene.database_url, timeout=5)
     try:
-        found = await replays.replay_dead(connection, None, 1_000)
-        busy = await connection.fetchval(
-            "SELECT event_id FROM receiver.dispatch WHERE state IN ('ready', 'waiting', 'leased')"
-            " ORDER BY random() LIMIT 1"
-        )
-        if busy is not None:
-            await replays.replay_event(connection, busy, None)
+        await jobs.start(connection, Selection(state=state), Said(who="soak"))
+        soak.replays += 1
+    except NothingToReplay:
+        return
     finally:
         connection.terminate()
-    soak.replayed += found
-    return found
 
 
 async def watch(soak: Soak, ledger: Ledger, say: Say) -> None:
@@ -161,11 +171,15 @@ async def watch(soak: Soak, ledger: Ledger, say: Say) -> None:
 
 async def look(soak: Soak, ledger: Ledger) -> None:
     """Count what is there."""
-    ((soak.stored, soak.owed, soak.effects, soak.unfinished),) = await ledger.query(  # type: ignore[assignment]
-        "SELECT (SELECT count(*) FROM receiver.dedup_key), (SELECT count(*) FROM receiver.dispatch),"
-        " (SELECT count(*) FROM effect),"
-        " (SELECT count(*) FROM receiver.dispatch WHERE state IN ('ready', 'waiting', 'leased'))"
-    )
+    ((*counts,),) = await ledger.query(COUNTS)
+    soak.stored, soak.owed, soak.effects, soak.unfinished = (int(str(count)) for count in counts)
+
+
+async def seat_judge(url: str) -> None:
+    """From now on every change of a dispatch is judged."""
+    connection = await asyncpg.connect(url)
+    await judge.seat(connection)
+    await connection.close()
 
 
 @asynccontextmanager

@@ -57,8 +57,9 @@ _STUMBLES: tuple[tuple[float, Callable[[], None]], ...] = (
 
 
 async def book(event: Event, tx: AsyncSession) -> None:
-    """In no order; at times slow."""
+    """In no order; at times slow. Hands on to `notify`."""
     await tx.execute(_WRITE, _row(event))
+    await receiver.emit(tx, "order.booked", {"event": str(event.id)}, key=str(event.id), entity_id=event.entity_id)
     if random.random() < 0.01:
         await asyncio.sleep(random.random())
     _stumble()
@@ -68,6 +69,12 @@ async def ship(event: Event, tx: AsyncSession) -> None:
     """Waits for `book` of the same event."""
     if not (await tx.execute(_BOOKED, {"event": event.id})).scalar():
         raise NotYet("not_booked", after=random.random())
+    await tx.execute(_WRITE, _row(event))
+    _stumble()
+
+
+async def notify(event: Event, tx: AsyncSession) -> None:
+    """What `book` emitted, in the order of its arrival."""
     await tx.execute(_WRITE, _row(event))
     _stumble()
 
@@ -102,6 +109,7 @@ def build() -> Receiver:
     """All of them."""
     made = Receiver(retry=RetryPolicy(first=0.2, factor=1.5, cap=2, attempts=60))
     made.on("stripe", "payment_intent.*", timeout=10)(book)
+    made.on("internal", "order.booked", lane="entity")(notify)
     made.on("stripe", "payment_intent.succeeded")(ship)
     made.on("stripe", "payment_intent.*", lane="entity")(keep_ledger)
     made.on("stripe", "charge.*", lane="entity", on_dead="block")(keep_account)

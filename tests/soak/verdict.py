@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
+from tests import judge
 from tests.faults import oracle
 from tests.soak.shop import STOCK, receiver
 
@@ -47,6 +48,12 @@ RULES: Final[Mapping[str, str]] = {
             (SELECT {STOCK} * count(*) AS owed FROM effect WHERE handler = 'take_stock') e
         WHERE taken <> owed
     """,
+    "emitted twice or not at all": """
+        SELECT booked, emitted FROM (SELECT count(*) AS booked FROM effect WHERE handler = 'book') b,
+            (SELECT count(*) AS emitted FROM receiver.event WHERE source = 'internal') e
+        WHERE booked <> emitted
+    """,
+    "a replay that did not end": "SELECT id, state, matched, looked_at FROM receiver.replay WHERE state <> 'done'",
     "in quarantine": "SELECT source, reason, external_id FROM receiver.quarantine",
 }
 OWED: Final = """
@@ -58,9 +65,10 @@ FAULTS_OF_OURS: Final = ("slot_failed", "flush_failed", "Traceback", "never retr
 """In the log of a program."""
 
 
-async def violations(query: oracle.Query, acknowledged: set[str]) -> list[str]:
+async def violations(query: oracle.Query, database_url: str, acknowledged: set[str]) -> list[str]:
     """What is wrong in the database, in words."""
     found = await oracle.violations(query, acknowledged)
+    found += [f"no such transition: {verdict}" for verdict in await judge.verdicts(database_url)]
     for rule, sql in RULES.items():
         if rows := await query(sql):
             found.append(oracle.tell(rule, rows))
