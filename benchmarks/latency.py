@@ -1,10 +1,14 @@
-"""From a callback being sent to its handler beginning: the server, the commit, the nudge, the claim, the fence."""
+"""From a callback being sent to its handler beginning: the server, the commit, the nudge, the claim, the fence.
+
+Once more without Redis: then there is no nudge, and the poll finds what is due.
+"""
 
 import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import count
 from statistics import quantiles
+from typing import NamedTuple
 
 import asyncpg
 import msgspec
@@ -25,6 +29,15 @@ _FIRST = 500_000_000
 _IDLE_PER_SECOND = 20.0
 """Each has long been handled when the next one comes."""
 _WARM = 200
+_NO_REDIS = "redis://127.0.0.1:9/0"
+
+
+class Pace(NamedTuple):
+    """How callbacks are sent."""
+
+    name: str
+    per_second: float
+    callbacks: int
 
 
 class Latency(msgspec.Struct):
@@ -40,28 +53,30 @@ class Latency(msgspec.Struct):
 def measure(
     servers: EmbeddedServers, *, idle: int, seconds: float, per_second: float, step: Callable[[str], None]
 ) -> list[Latency]:
-    """Measure one server and one worker process: `idle` callbacks one at a time, then `per_second` for `seconds`."""
+    """Measure one server and one worker process: `idle` callbacks one at a time, then `per_second` for `seconds`.
+
+    Then `idle` callbacks again, with no Redis: the worker finds them by its poll of a second.
+    """
     asyncio.run(execute(servers.database_url, _PREPARE))
-    paces = {"idle": (_IDLE_PER_SECOND, idle), "half load": (per_second, int(per_second * seconds))}
+    slowly = Pace("idle", _IDLE_PER_SECOND, idle)
+    fast = Pace("half load", per_second, int(per_second * seconds))
     numbers = count(_FIRST)
-    with _programs(servers) as port:
-        _latencies(servers, port, numbers, per_second=100.0, callbacks_sent=_WARM)
-        measured = []
-        for name, (pace_wanted, sent) in paces.items():
-            step(f"callback to handler: {name}")
-            found = _latencies(servers, port, numbers, per_second=pace_wanted, callbacks_sent=sent)
-            cuts = quantiles(found, n=100)
-            measured.append(
-                Latency(name=name, per_second=pace_wanted, callbacks=sent, p50_ms=cuts[49], p99_ms=cuts[98])
-            )
+    measured = []
+    for redis_url, paces in ((servers.redis_url, (slowly, fast)), (_NO_REDIS, (Pace("idle, no Redis", *slowly[1:]),))):
+        with _programs(servers, redis_url) as port:
+            _latencies(servers, port, numbers, Pace("warm", 100.0, _WARM))
+            for wanted in paces:
+                step(f"callback to handler: {wanted.name}")
+                cuts = quantiles(_latencies(servers, port, numbers, wanted), n=100)
+                measured.append(Latency(**wanted._asdict(), p50_ms=cuts[49], p99_ms=cuts[98]))
     return measured
 
 
 @contextmanager
-def _programs(servers: EmbeddedServers) -> Iterator[int]:
+def _programs(servers: EmbeddedServers, redis_url: str) -> Iterator[int]:
     """One server and one worker process, as in production; the port of the server."""
     port = free_port()
-    env = {**environment(servers), "RECEIVER_PORT": str(port)}
+    env = {**environment(servers), "RECEIVER_PORT": str(port), "RECEIVER_REDIS_URL": redis_url}
     target = "benchmarks.timed:receiver"
     with (
         program(["receiver", "work", target], env, port=None),
@@ -70,12 +85,10 @@ def _programs(servers: EmbeddedServers) -> Iterator[int]:
         yield port
 
 
-def _latencies(
-    servers: EmbeddedServers, port: int, numbers: Iterator[int], *, per_second: float, callbacks_sent: int
-) -> list[float]:
+def _latencies(servers: EmbeddedServers, port: int, numbers: Iterator[int], wanted: Pace) -> list[float]:
     """In milliseconds, of each callback."""
-    ids = [next(numbers) for _ in range(callbacks_sent)]
-    due = pace.send("127.0.0.1", port, callbacks.requests(ids), per_second=per_second)
+    ids = [next(numbers) for _ in range(wanted.callbacks)]
+    due = pace.send("127.0.0.1", port, callbacks.requests(ids), per_second=wanted.per_second)
     begun = asyncio.run(_begun(servers.database_url, ids))
     return [(begun[number] - moment) / 1e6 for number, moment in zip(ids, due, strict=True)]
 

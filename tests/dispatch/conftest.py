@@ -2,11 +2,13 @@
 
 import asyncio
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 import time
 import uuid
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import BinaryIO
@@ -16,8 +18,10 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from receiver.dispatch.content import Readers
+from receiver.embedded import EmbeddedServers
 from receiver.handlers import Registry
 from receiver.settings import Settings
+from receiver.storage import migrate
 from receiver.storage.engine import Connection, make_engine
 from receiver.storage.leases import Ask, Lease, LeaseConnection, lease_engine
 from receiver.worker import Worker
@@ -216,3 +220,29 @@ async def open_shop(database_url: str, redis_url: str) -> AsyncIterator[Shop]:
     finally:
         await connection.close()
     assert await judge.verdicts(database_url) == []
+
+
+async def until(holds: Callable[[], bool]) -> None:
+    """Wait for a condition, with a deadline."""
+    deadline = time.monotonic() + 30
+    while not holds():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        await asyncio.sleep(0.01)
+
+
+@pytest.fixture(scope="module")
+def own_servers() -> Iterator[EmbeddedServers]:
+    """Servers that a test may stop."""
+    folder = Path(tempfile.mkdtemp(prefix="receiver-dispatch-"))
+    try:
+        with EmbeddedServers(folder, postgres_settings={"fsync": "off"}) as servers:
+            migrate.upgrade(servers.database_url)
+            yield servers
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+async def own_shop(own_servers: EmbeddedServers) -> AsyncIterator[Shop]:
+    async with open_shop(own_servers.database_url, own_servers.redis_url) as shop:
+        yield shop

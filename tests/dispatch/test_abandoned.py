@@ -4,7 +4,7 @@ import asyncio
 import signal
 import threading
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -16,7 +16,7 @@ from structlog.testing import capture_logs
 from receiver.events import Event
 from receiver.handlers import Registry, RetryPolicy
 from receiver.handlers.handler import Function
-from tests.dispatch.conftest import Shop
+from tests.dispatch.conftest import Shop, until
 
 TWICE = RetryPolicy(first=0.05, factor=1, cap=0.05, attempts=2)
 EFFECT = text("INSERT INTO effect VALUES (:id, :handler)")
@@ -86,14 +86,6 @@ def hangs_in_its_thread(event: Event, tx: Session) -> None:
     tx.execute(EFFECT, {"id": event.id, "handler": event.handler})
     RELEASE.wait(60)
     ended.append("returned")
-
-
-async def until(holds: Callable[[], bool]) -> None:
-    """Wait for a condition, with a deadline."""
-    deadline = time.monotonic() + 20
-    while not holds():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        await asyncio.sleep(0.01)
 
 
 @pytest.mark.parametrize(

@@ -3,15 +3,11 @@
 import asyncio
 import itertools
 import os
-import shutil
 import signal
 import statistics
 import subprocess
-import tempfile
 import time
-from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
-from pathlib import Path
 
 import pytest
 from sqlalchemy import text
@@ -22,7 +18,6 @@ from receiver.embedded import EmbeddedServers
 from receiver.events import Event
 from receiver.handlers import AsyncFunction, Registry, RetryPolicy
 from receiver.marks import Marks, connect
-from receiver.storage import migrate
 from tests.dispatch.conftest import Shop, open_shop
 from tests.dispatch.program import charge
 from tests.faults.oracle import QUIET
@@ -361,24 +356,6 @@ async def test_idle_worker_starts_within_50_ms(shop: Shop) -> None:
             waits.append(started[-1] - committed)
     await marks.close()
     assert statistics.median(waits) < 0.05, waits
-
-
-@pytest.fixture(scope="module")
-def own_servers() -> Iterator[EmbeddedServers]:
-    """Servers that a test may stop."""
-    folder = Path(tempfile.mkdtemp(prefix="receiver-dispatch-"))
-    try:
-        with EmbeddedServers(folder, postgres_settings={"fsync": "off"}) as servers:
-            migrate.upgrade(servers.database_url)
-            yield servers
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-@pytest.fixture
-async def own_shop(own_servers: EmbeddedServers) -> AsyncIterator[Shop]:
-    async with open_shop(own_servers.database_url, own_servers.redis_url) as shop:
-        yield shop
 
 
 async def test_postgres_restarts_and_all_recovers(own_servers: EmbeddedServers, own_shop: Shop) -> None:
