@@ -34,6 +34,7 @@ _DUE: Final = 2_000
 all that a replay could make due,"""
 _HOLD_SECONDS: Final = 0.2
 """and so it is looked again after that."""
+_STOP_SECONDS: Final = 1.0
 _STEPS_PER_SECOND: Final = 4
 """Of a job with a rate: what it allows is spread evenly."""
 
@@ -74,7 +75,7 @@ class Replayer:
         """Break off; a step that is not committed was not taken."""
         if self._task is not None:
             self._task.cancel()
-            await asyncio.wait([self._task])
+            await asyncio.wait([self._task], timeout=_STOP_SECONDS)
         await self._connection.close()
 
     async def _run(self) -> None:

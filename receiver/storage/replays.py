@@ -48,7 +48,7 @@ _GET: Final = f"SELECT {_COLUMNS} FROM receiver.replay WHERE id = $1"
 _LIST: Final = f"SELECT {_COLUMNS} FROM receiver.replay ORDER BY id DESC LIMIT $1"
 _CHANGE: Final = f"""
 UPDATE receiver.replay
-SET state = $2, next_at = now(), behind = NULL, finished_at = CASE $2 WHEN 'cancelled' THEN now() END
+SET state = $2, next_at = greatest(next_at, now()), behind = NULL, finished_at = CASE $2 WHEN 'cancelled' THEN now() END
 WHERE id = $1 AND state = ANY($3::text[])
 RETURNING {_COLUMNS}
 """

@@ -18,9 +18,8 @@ from receiver.errors import StoreUnavailable
 from receiver.storage.engine import make_engine
 from receiver.storage.own import CUT, OwnConnection
 from receiver.storage.selections import Cursor, Range, Selection
-from receiver.storage.steps import Step, Taken
+from receiver.storage.steps import ANSWER_SECONDS, Step, Taken
 
-_ANSWER_SECONDS: Final = 30.0
 _LOCKED_SECONDS: Final = 10
 """How long a frozen worker may keep a job from others."""
 
@@ -42,7 +41,7 @@ def step_engine(url: str) -> AsyncEngine:
     settings = {
         "default_transaction_isolation": "read committed",
         "idle_in_transaction_session_timeout": f"{_LOCKED_SECONDS}s",
-        "statement_timeout": f"{_ANSWER_SECONDS}s",
+        "statement_timeout": f"{ANSWER_SECONDS}s",
         # Pages are read from an index, in its order: statistics that lag behind must not make anything else of them.
         "jit": "off",
         "enable_seqscan": "off",
@@ -77,7 +76,7 @@ class StepConnection:
             StoreUnavailable: Postgres cannot be reached, or did not answer.
         """
         async with self._connected() as own:
-            seconds = await own.raw.fetchval(_WAIT, handlers, self._refused, timeout=_ANSWER_SECONDS)
+            seconds = await own.raw.fetchval(_WAIT, handlers, self._refused, timeout=ANSWER_SECONDS)
             return None if seconds is None else float(seconds)
 
     @asynccontextmanager
@@ -92,10 +91,12 @@ class StepConnection:
         Raises:
             StoreUnavailable: Postgres cannot be reached, or did not answer; the step is taken or it is not.
         """
-        async with self._connected() as own, own.raw.transaction():
-            row = await own.raw.fetchrow(_TAKE, handlers, self._refused, timeout=_ANSWER_SECONDS)
+        async with self._connected() as own:  # which is closed if anything fails: that rolls back without a word
+            await own.say("BEGIN", ANSWER_SECONDS)
+            row = await own.raw.fetchrow(_TAKE, handlers, self._refused, timeout=ANSWER_SECONDS)
             job = None if row is None else self._taken(row)
             yield None if job is None else Step(own.raw, job, self._worker)
+            await own.say("COMMIT", ANSWER_SECONDS)
 
     async def close(self) -> None:
         """Close the connection."""
@@ -123,7 +124,7 @@ class StepConnection:
             self._own = await OwnConnection.open(self._engine)
         try:
             yield self._own
-        except (*CUT, asyncpg.PostgresError, asyncpg.InternalClientError) as error:
+        except (*CUT, asyncpg.PostgresError) as error:
             await self.close()
             raise StoreUnavailable("Postgres did not answer") from error
         except BaseException:  # in the middle of a transaction, perhaps: its locks must not outlive it

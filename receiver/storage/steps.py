@@ -11,6 +11,8 @@ from receiver.storage.engine import Connection
 from receiver.storage.replays import REPLAY
 from receiver.storage.selections import FITS, Cursor, Range, Selection, page, values
 
+ANSWER_SECONDS: Final = 30.0
+
 # A page that had more than may be replayed now is cut behind the last of them.
 _STEP: Final = f"""
 WITH {{page}}, {REPLAY.format(chosen="fitting", fits="{fits}")}, reached AS (
@@ -157,7 +159,7 @@ class Step:
         """Replay up to `most` of the next `look` dispatches."""
         job = self.job
         query = _STEP.format(page=page(job.asked), fits=FITS[job.asked.state].format(row="d"))
-        found = await self._connection.fetch(query, *values(job.asked, job.span, look, most))
+        found = await self._connection.fetch(query, *values(job.asked, job.span, look, most), timeout=ANSWER_SECONDS)
         if not found:
             return Stepped(looked_at=0, end=job.span.after, done=True)
         (row,) = found
@@ -181,33 +183,35 @@ class Step:
 
     async def contents(self, events: Sequence[uuid.UUID]) -> dict[uuid.UUID, Content]:
         """Headers and bodies of `events`: as many as may be held in memory."""
-        rows = await self._connection.fetch(_CONTENTS, events)
+        rows = await self._connection.fetch(_CONTENTS, events, timeout=ANSWER_SECONDS)
         return {uuid.UUID(bytes=row[0].bytes): Content(headers=row[1], body=row[2]) for row in rows}
 
     async def create(self, missing: Sequence[Missing]) -> int:
         """Owe them to the handler of the job, due now; how many were not owed before."""
         columns = [one.lane for one in missing], [one.lane_at for one in missing]
         events = [one.event_id for one in missing]
-        return len(await self._connection.fetch(_CREATE, events, self.job.asked.handler, *columns))
+        return len(
+            await self._connection.fetch(_CREATE, events, self.job.asked.handler, *columns, timeout=ANSWER_SECONDS)
+        )
 
     async def replay_dead(self, events: Sequence[uuid.UUID]) -> int:
         """Replay those dispatches of `events` that are still dead; how many."""
-        count = await self._connection.fetchval(_REPLAY_DEAD, events, self.job.asked.handler)
+        count = await self._connection.fetchval(_REPLAY_DEAD, events, self.job.asked.handler, timeout=ANSWER_SECONDS)
         return int(count)
 
     async def behind(self, handlers: Collection[str], most: int) -> str | None:
         """One of `handlers` that has at least `most` dispatches due, if there is one."""
-        found = await self._connection.fetchval(_BEHIND, sorted(handlers), most)
+        found = await self._connection.fetchval(_BEHIND, sorted(handlers), most, timeout=ANSWER_SECONDS)
         return None if found is None else str(found)
 
     async def hold(self, behind: str, seconds: float) -> None:
         """Take no step for so long, since the handler `behind` has enough to do; the commit is the caller's."""
-        await self._connection.execute(_HOLD, self.job.id, behind, seconds)
+        await self._connection.execute(_HOLD, self.job.id, behind, seconds, timeout=ANSWER_SECONDS)
 
     async def save(self, stepped: Stepped) -> None:
         """Move the cursor; the commit is the caller's."""
         counts = (stepped.looked_at, stepped.replayed, stepped.created, stepped.skipped)
         end = stepped.end
         await self._connection.execute(
-            _SAVE, self.job.id, *counts, end.event_id, end.handler, self._worker, stepped.done
+            _SAVE, self.job.id, *counts, end.event_id, end.handler, self._worker, stepped.done, timeout=ANSWER_SECONDS
         )

@@ -2,10 +2,14 @@
 
 import asyncio
 import getpass
+import os
 import signal
 import socket
+import subprocess
+import sys
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import asyncpg
@@ -177,3 +181,24 @@ def test_without_a_worker_it_says_so_and_interrupted_it_says_how_to_go_on(
     running = started(folder, *arguments, "--since", "1h", variables={"RECEIVER_DATABASE_URL": url})
     until(lambda: "the replay waits: no live worker knows the handler mark_paid;" in running.errors.read_text())
     assert running.interrupt(signal.SIGINT) == Exit.INTERRUPTED
+
+
+def test_on_a_terminal_a_bar_shows_how_far_it_is(with_shop: Shop) -> None:
+    kind = store(with_shop, 7)
+    ours, theirs = os.openpty()
+    done = subprocess.run(
+        [sys.executable, "-m", "receiver", "replay", "--type", kind],
+        env={**os.environ, "TERM": "xterm", "COLUMNS": "100"},
+        stdout=subprocess.PIPE,
+        stderr=theirs,
+        timeout=60,
+        check=True,
+    )
+    os.close(theirs)
+    with suppress(OSError), os.fdopen(ours, "rb") as terminal:  # read until the other end is closed
+        shown = b""
+        while part := terminal.read1():
+            shown += part
+    assert b"replaying" in shown
+    assert b"7/7" in shown
+    assert done.stdout.endswith(b"done: 7 replayed, 0 created, 0 skipped\n")

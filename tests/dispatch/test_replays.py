@@ -127,6 +127,9 @@ def test_portion_of_a_step(rate: float | None, most: int) -> None:
 
 async def test_twenty_thousand_are_replayed_in_bounded_steps_without_a_scan(shop: Shop) -> None:
     await many(shop, 20_000)
+    await shop.execute(  # between them what is not dead, which is not even looked at
+        "INSERT INTO receiver.dispatch (event_id, handler, state) SELECT id, 'other', 'succeeded' FROM receiver.event"
+    )
     await shop.execute("ANALYZE receiver.dispatch")
     job = await start(shop)
     assert (job.matched, job.estimated) == (20_000, False)
@@ -168,6 +171,14 @@ SELECTIONS: Final = [
             received_before=dt.datetime(2026, 1, 10, tzinfo=dt.UTC),
         ),
         {"plain", "other_handler", "other_reason", "other_source", "other_type"},
+    ),
+    (
+        Selection(
+            state="dead",
+            received_after=dt.datetime(2026, 1, 1, second=2, tzinfo=dt.UTC),
+            received_before=dt.datetime(2026, 1, 1, second=4, tzinfo=dt.UTC),
+        ),
+        {"other_reason", "other_source"},
     ),
     (Selection(state="retrying"), {"retrying"}),
     (Selection(state="succeeded"), {"succeeded"}),
@@ -366,6 +377,8 @@ async def test_a_job_is_paused_resumed_and_cancelled_while_it_runs(shop: Shop) -
         assert (paused.state, await shop.value(ONCE)) == ("paused", paused.replayed)
         async with stepping(shop) as steps:
             assert await steps.wait([]) is None
+            async with steps.step([]) as step:
+                assert step is None
         resumed = await jobs.change(connection, str(job.id), "resume", WHO)
         assert (resumed.state, resumed.replayed) == ("running", paused.replayed)
         await until_replayed(shop, job, paused.replayed + 50)
@@ -493,6 +506,7 @@ async def test_a_handler_that_was_added_later_is_owed_what_it_wants(
     await many(shop, 3, handler="added", age=wanted - 4 * DAY)
     await many(shop, 2, handler="added", state="succeeded", reason=None, age=wanted - 5 * DAY)
     await many(shop, 9, handler=None, age=wanted + 2 * DAY)
+    await many(shop, 4, handler=None, age=wanted + DAY / 2)
     async with operating(shop) as connection:
         found = await jobs.preview(connection, CREATES, lambda _: None)
     assert (found.matched, found.missing) == (3, 52)
