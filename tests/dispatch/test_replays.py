@@ -377,6 +377,7 @@ async def test_a_job_is_paused_resumed_and_cancelled_while_it_runs(shop: Shop) -
         assert (paused.state, await shop.value(ONCE)) == ("paused", paused.replayed)
         async with stepping(shop) as steps:
             assert await steps.wait([]) is None
+            await shop.until("SELECT next_at < now() FROM receiver.replay")
             async with steps.step([]) as step:
                 assert step is None
         resumed = await jobs.change(connection, str(job.id), "resume", WHO)
