@@ -1,0 +1,296 @@
+"""Random interleavings of deliveries, leases, runs, expiries, crashes and replays, on the real database.
+
+Each step is drawn by hypothesis; calls are stopped between their requests, so that others come in between, sessions are
+cut before and after what they asked is done, leases run out under their workers. After every step the oracle is asked;
+at the end all that is left is run, and nothing may be left over.
+
+    RECEIVER_INTERLEAVINGS=600 pytest tests/dispatch/test_interleavings.py -s    # seconds, random, the seed is printed
+    RECEIVER_INTERLEAVINGS_SEED=… to begin with that seed
+"""
+
+import asyncio
+import os
+import random
+import sys
+import time
+import uuid
+from collections.abc import Coroutine, Iterator, Sequence
+from typing import Final, TypeVar
+
+import asyncpg
+import pytest
+from hypothesis import HealthCheck, Phase, seed, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    rule,
+    run_state_machine_as_test,
+)
+
+from receiver.storage import leases
+from receiver.storage.outcomes import Failure
+from receiver.storage.states import TRANSITIONS
+from tests import judge
+from tests.dispatch.oracle import TABLES
+from tests.dispatch.parties import HANDLERS, Lessor
+from tests.dispatch.sessions import Session
+from tests.dispatch.world import Made, Worker, World
+
+SECONDS: Final = os.environ.get("RECEIVER_INTERLEAVINGS")
+SEED: Final = os.environ.get("RECEIVER_INTERLEAVINGS_SEED")
+FAILURES: Final = {
+    "retry": Failure(dead=False, delay=0, reason="handler_raised", error="E"),
+    "retry later": Failure(dead=False, delay=1000, reason="handler_raised", error=None),
+    "not yet": Failure(dead=False, delay=1000, reason="no_order", error=None, counts=False, deferred=True),
+    "stopped": Failure(dead=False, delay=0, reason="worker_stopped", error=None, counts=False),
+    "dead": Failure(dead=True, delay=0, reason="handler_raised", error=None),
+    "blocking": Failure(dead=True, delay=0, reason="handler_raised", error=None, blocks=True),
+}
+COMMON: Final = settings(
+    deadline=None,
+    database=None,
+    stateful_step_count=80,
+    suppress_health_check=list(HealthCheck),
+    phases=(Phase.generate, Phase.shrink),
+)
+PLACES: Final = st.integers(0, 5)
+NUMBERS: Final = st.integers(0, 11)
+OUTCOMES: Final = st.sampled_from(["succeeded"] * len(FAILURES) + sorted(FAILURES))
+STEPPED: Final = st.sampled_from([False, False, True])
+"""Whether a call stops before each of its requests."""
+MADE: Final = st.builds(
+    Made,
+    number=st.just(0),
+    entity=st.integers(0, 1),
+    handlers=st.sampled_from([("pass",), ("block",), ("free",), ("block", "pass"), HANDLERS]),
+    at=st.none() | st.integers(0, 9),
+)
+Result = TypeVar("Result")
+Thing = TypeVar("Thing")
+
+
+class Interleavings(RuleBasedStateMachine):
+    """Draws what happens next."""
+
+    runner: asyncio.Runner
+    world: World
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.made: dict[int, Made] = {}
+        self.ids = 0
+        self.calm = self.since_fault = 0
+        self.do(self.world.reset())
+
+    def do(self, what: Coroutine[None, None, Result]) -> Result:
+        return self.runner.run(what)
+
+    def idle(self, *, held: bool = False, running: bool = False) -> list[Worker]:
+        """Workers whose slot is idle, or idle in a run."""
+        free = [worker for worker in self.world.workers if not worker.runner.session.busy]
+        return [each for each in free if (each.runner.run is not None) == running and (each.lessor.leases or not held)]
+
+    def lessors(self, *, held: bool = False) -> list[Lessor]:
+        lessors = [worker.lessor for worker in self.world.workers]
+        return [each for each in lessors if not each.session.busy and (each.leases or not held)]
+
+    def waiting(self) -> list[Session]:
+        return [party.session for party in self.world.parties if party.session.waits]
+
+    @initialize(numbers=st.lists(NUMBERS, min_size=2, max_size=6, unique=True), data=st.data(), calm=st.integers(0, 15))
+    def begin_with(self, numbers: list[int], data: st.DataObject, calm: int) -> None:
+        """Some events, and how many steps lie between faults at least."""
+        self.calm = calm
+        for number in numbers:
+            self.deliver([number], data.draw(MADE), server=0, high=data.draw(PLACES), stepped=False)
+
+    @rule(
+        numbers=st.lists(NUMBERS, min_size=1, max_size=3, unique=True),
+        made=MADE,
+        server=st.integers(0, 1),
+        high=PLACES,
+        stepped=STEPPED,
+    )
+    def deliver(self, numbers: list[int], made: Made, server: int, high: int, stepped: bool) -> None:
+        """New events, or again what was delivered before."""
+        clerk = self.world.servers[server]
+        if clerk.session.busy:
+            return
+        arrivals = []
+        for number in numbers:
+            self.ids += 1
+            told = self.made.setdefault(number, made._replace(number=number))
+            arrivals.append(told.arrival(uuid.UUID(int=(high << 64) + self.ids)))
+        arrivals.sort(key=lambda arrival: arrival.key)
+        self.do(self.world.begin(clerk, clerk.deliver(arrivals, slowly=stepped), stepped=stepped))
+
+    def next_of(self, n: int, how: str = "succeeded", place: int = 0) -> None:
+        """A worker does what comes next, without a stop."""
+        worker = self.world.workers[n % 3]
+        runner, lessor = worker.runner, worker.lessor
+        if not runner.session.busy and runner.run is not None:
+            self.finish(worker, how, stepped=False)
+        elif not runner.session.busy and lessor.leases:
+            self.begin_run(worker, place, stepped=False)
+        elif not lessor.session.busy:
+            self.do(self.world.begin(lessor, lessor.lease(4, 8, suspects=True)))
+
+    def begin_run(self, worker: Worker, place: int, *, stepped: bool) -> None:
+        lease = worker.lessor.leases.pop(place % len(worker.lessor.leases))
+        self.do(self.world.begin(worker.runner, worker.runner.begin(lease), stepped=stepped))
+
+    def finish(self, worker: Worker, how: str, *, stepped: bool) -> None:
+        runner = worker.runner
+        call = runner.fail(FAILURES[how]) if how in FAILURES else runner.succeed()
+        self.do(self.world.begin(runner, call, stepped=stepped))
+
+    @rule(n=PLACES, how=OUTCOMES, place=PLACES, far=st.integers(1, 4))
+    def work(self, n: int, how: str, place: int, far: int) -> None:
+        """A worker goes on by up to four calls."""
+        for _ in range(far):
+            self.next_of(n, how, place)
+
+    @rule(n=PLACES, most=st.integers(1, 4), more=st.integers(0, 4), suspects=st.booleans(), stepped=STEPPED)
+    def lease(self, n: int, most: int, more: int, suspects: bool, stepped: bool) -> None:
+        lessors = self.lessors()
+        if lessors:
+            lessor = _one_of(lessors, n)
+            self.do(self.world.begin(lessor, lessor.lease(most, most + more, suspects=suspects), stepped=stepped))
+
+    @rule(n=PLACES, place=PLACES, stepped=STEPPED)
+    def begin(self, n: int, place: int, stepped: bool) -> None:
+        able = self.idle(held=True)
+        if able:
+            self.begin_run(_one_of(able, n), place, stepped=stepped)
+        else:
+            self.next_of(n)
+
+    @rule(n=PLACES, how=OUTCOMES, stepped=STEPPED)
+    def end_run(self, n: int, how: str, stepped: bool) -> None:
+        able = self.idle(running=True)
+        if able:
+            self.finish(_one_of(able, n), how, stepped=stepped)
+        else:
+            self.next_of(n)
+
+    @rule(n=PLACES, how=st.sampled_from(["bury", "give back", "renew"]), stepped=STEPPED)
+    def let_go(self, n: int, how: str, stepped: bool) -> None:
+        """Of leases that are not begun, or keep them."""
+        if how == "bury":
+            for worker in self.idle(held=True)[:1]:
+                call = worker.runner.bury(worker.lessor.leases.pop())
+                self.do(self.world.begin(worker.runner, call, stepped=stepped))
+        elif able := self.lessors(held=True):
+            lessor = _one_of(able, n)
+            call = lessor.renew() if how == "renew" else lessor.give_back()
+            self.do(self.world.begin(lessor, call, stepped=stepped))
+
+    @rule(n=PLACES, times=st.integers(1, 3))
+    def step(self, n: int, times: int) -> None:
+        """Something that has stopped between two requests goes on by some."""
+        waiting = self.waiting()
+        for session in waiting[n % len(waiting) :][:1] if waiting else ():
+            for _ in range(times):
+                if session.waits:
+                    self.do(self.world.step(session))
+
+    @rule(n=PLACES)
+    def go_on(self, n: int) -> None:
+        """Something that has stopped goes on to its end."""
+        waiting = self.waiting()
+        if waiting:
+            self.do(self.world.run_on(_one_of(waiting, n)))
+
+    @rule(which=st.integers(0, 8), how=st.sampled_from(["unasked", "unheard", "ended", "crash"]))
+    def fault(self, which: int, how: str) -> None:
+        """A connection breaks, before or after what it is asked is done; a session is ended; a worker dies."""
+        party = self.world.parties[which]
+        if self.since_fault < self.calm:
+            self.next_of(which)
+            return
+        self.since_fault = 0
+        if how == "crash":
+            self.do(self.world.crash(self.world.workers[which % 3]))
+        elif party.session.gate.connected and how == "ended":
+            self.do(self.world.end(party))
+        elif party.session.gate.connected:
+            self.do(self.world.cut(party, unheard=how == "unheard"))
+
+    @rule(which=st.integers(0, 12), leased=st.booleans())
+    def time_passes(self, which: int, leased: bool) -> None:
+        self.do(self.world.run_out(which, leased=leased))
+
+    @rule(which=st.none() | st.integers(0, 12), handler=st.none() | st.sampled_from(HANDLERS), stepped=STEPPED)
+    def replay(self, which: int | None, handler: str | None, stepped: bool) -> None:
+        """One event's, or what is dead."""
+        clerk = self.world.operators[0]
+        stored = self.do(self.world.stored())
+        if clerk.session.busy:
+            return
+        if which is None or not stored:
+            call = clerk.replay_dead(handler, 5, slowly=stepped)
+        else:
+            call = clerk.replay_event(stored[which % len(stored)], handler, slowly=stepped)
+        self.do(self.world.begin(clerk, call, stepped=stepped))
+
+    @invariant()
+    def promises_are_kept(self) -> None:
+        self.since_fault += 1
+        self.do(self.world.oracle.check())
+
+    def teardown(self) -> None:
+        self.do(self.world.quiet())
+
+
+def _one_of(things: Sequence[Thing], n: int) -> Thing:
+    return things[n % len(things)]
+
+
+@pytest.fixture
+def machine(database_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Interleavings]]:
+    """The machine with a world of its own."""
+    # Between two requests of a claim much may happen here.
+    monkeypatch.setattr(leases, "_LOCKED_SECONDS", 600)
+
+    async def make() -> World:
+        scene = await asyncpg.connect(database_url, server_settings=judge.SCENE)
+        await judge.seat(scene)
+        await scene.execute(TABLES)
+        world = World(database_url, scene)
+        await world.open()
+        return world
+
+    with asyncio.Runner() as runner:
+        world = runner.run(make())
+
+        class Machine(Interleavings):
+            pass
+
+        Machine.runner, Machine.world = runner, world
+        try:
+            yield Machine
+        finally:
+            runner.run(world.close())
+            runner.run(world.scene.close())
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.skipif(SECONDS is not None, reason="the long run is asked for")
+def test_every_promise_holds_in_random_interleavings(machine: type[Interleavings]) -> None:
+    run_state_machine_as_test(machine, settings=settings(COMMON, max_examples=40, derandomize=True))
+    machine.runner.run(machine.world.reset())
+    never = {each.name for each in TRANSITIONS} - machine.world.oracle.taken.keys()
+    assert never <= {"replayed again"}, machine.world.oracle.taken
+
+
+@pytest.mark.timeout(0)
+@pytest.mark.skipif(SECONDS is None, reason="RECEIVER_INTERLEAVINGS says for how many seconds")
+def test_for_long(machine: type[Interleavings]) -> None:
+    until = time.monotonic() + float(SECONDS or 0)
+    number = int(SEED) if SEED else random.SystemRandom().randrange(10**9)
+    while time.monotonic() < until:
+        sys.stderr.write(f"interleavings: seed {number}\n")
+        run_state_machine_as_test(seed(number)(machine), settings=settings(COMMON, max_examples=200))
+        number += 1

@@ -1,0 +1,265 @@
+"""A small world over one database: workers, servers and an operator; who does what next is decided from outside."""
+
+import asyncio
+import datetime as dt
+import uuid
+from collections.abc import Coroutine
+from typing import Final, NamedTuple, TypeAlias
+
+import asyncpg
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from receiver.inbox.key import dedup_key
+from receiver.storage.arrivals import Arrival
+from receiver.storage.leases import lease_engine
+from receiver.storage.runs import run_engine
+from receiver.storage.states import UNFINISHED, State, quoted
+from tests.dispatch.gate import Gate
+from tests.dispatch.oracle import Oracle
+from tests.dispatch.parties import HANDLERS, LEASE_SECONDS, Clerk, Lessor, Runner
+from tests.dispatch.sessions import Session, settle
+
+START: Final = dt.datetime(2026, 3, 1, tzinfo=dt.UTC)
+_MOST_ROUNDS: Final = 300
+_TICKS: Final = 20
+"""Of the loop, in which a program hears that its connection is gone."""
+Party: TypeAlias = Lessor | Runner | Clerk
+
+_MOVE: Final = """
+UPDATE receiver.dispatch AS d SET due_at = now() - number * interval '1 second'
+FROM (SELECT event_id, handler, row_number() OVER (ORDER BY due_at, event_id, handler) AS number FROM (
+    SELECT event_id, handler, due_at FROM receiver.dispatch
+    WHERE state = ANY($1) ORDER BY event_id, handler OFFSET $2 LIMIT $3 FOR UPDATE SKIP LOCKED
+) AS free) AS moved
+WHERE d.event_id = moved.event_id AND d.handler = moved.handler
+"""
+"""What is locked is being run, replayed or moved at this moment."""
+_UNFINISHED: Final = f"SELECT count(*) FROM receiver.dispatch WHERE state IN ({quoted(UNFINISHED)})"
+_STATES: Final = """
+SELECT string_agg(concat_ws(' ', event_id, handler, lane, lane_at, state, blocks, epoch, attempts), '; ')
+FROM receiver.dispatch
+"""
+
+
+class Made(NamedTuple):
+    """What a provider has to tell."""
+
+    number: int
+    """Makes its key."""
+    entity: int
+    handlers: tuple[str, ...]
+    at: int | None
+    """The second at which it happened, if that is signed."""
+
+    def arrival(self, event_id: uuid.UUID) -> Arrival:
+        """One delivery of it."""
+        name = f"evt_{self.number}"
+        return Arrival(
+            key=dedup_key("stripe", name, 0),
+            event_id=event_id,
+            fingerprint=bytes(16),
+            source="stripe",
+            provider="stripe",
+            external_id=name,
+            type="charge.paid",
+            entity_id=str(self.entity),
+            livemode=True,
+            occurred_at=None if self.at is None else START + dt.timedelta(seconds=self.at),
+            headers={},
+            body=b"{}",
+            owed=tuple((name, self._lane(name)) for name in self.handlers),
+        )
+
+    def _lane(self, handler: str) -> int | None:
+        return None if handler == "free" else self.entity * len(HANDLERS) + HANDLERS.index(handler) - 5
+
+
+class Worker:
+    """One process that leases and runs."""
+
+    def __init__(self, lessor: Lessor, runner: Runner) -> None:
+        self.lessor = lessor
+        self.runner = runner
+
+
+class World:
+    """All parties, and the connection with which the weather is made.
+
+    Args:
+        url: of the database, which has `oracle.TABLES`.
+        scene: a connection that is not judged.
+    """
+
+    def __init__(self, url: str, scene: asyncpg.Connection) -> None:
+        self.scene = scene
+        self.oracle = Oracle(scene)
+        self.workers: list[Worker] = []
+        self.servers: list[Clerk] = []
+        self.operators: list[Clerk] = []
+        self._url = url
+        self._engines: list[AsyncEngine] = []
+        self._gates: list[Gate] = []
+        self._orphans: set[int] = set()
+
+    async def open(self) -> None:
+        """Connect everybody."""
+        for n in (1, 2, 3):
+            leasing, running = await self._session(f"w{n}"), await self._session(f"w{n} run")
+            engines = lease_engine(leasing.url), run_engine(running.url, size=1, lease_seconds=LEASE_SECONDS)
+            self._engines += engines
+            lessor = Lessor(leasing, engines[0], self.oracle)
+            runner = Runner(running, engines[1], self.oracle, lessor.leases)
+            self.workers.append(Worker(lessor, runner))
+        self.servers = [Clerk(await self._session(f"server {n}"), self.oracle) for n in (1, 2)]
+        self.operators = [Clerk(await self._session("operator"), self.oracle)]
+
+    @property
+    def parties(self) -> list[Party]:
+        """Everybody."""
+        parts = [part for worker in self.workers for part in (worker.lessor, worker.runner)]
+        return [*parts, *self.servers, *self.operators]
+
+    async def begin(self, party: Party, call: Coroutine[None, None, None], *, stepped: bool = False) -> None:
+        """Have a party that is not busy begin a call, and wait until it is over, waits for a step, or is blocked."""
+        if party.session.hurt and not (isinstance(party, Runner) and party.run):
+            await party.open()
+        if isinstance(party, Lessor):
+            await self.oracle.look(party.session.name)
+        party.session.start(party.tried(call), stepped=stepped)
+        await self.settle()
+
+    async def step(self, session: Session) -> None:
+        """Let one request of a call through."""
+        await self.oracle.look(session.name)
+        session.step()
+        await self.settle()
+
+    async def run_on(self, session: Session) -> None:
+        """Let a call run to its end, if nobody blocks it."""
+        await self.oracle.look(session.name)
+        session.run_on()
+        await self.settle()
+
+    async def cut(self, party: Party, *, unheard: bool) -> None:
+        """Break a connection; its program lives.
+
+        Args:
+            party: whose.
+            unheard: the request that waits is carried out, and its answer lost; otherwise it is lost itself.
+        """
+        session = party.session
+        session.hurt = True
+        if unheard and session.waits:
+            session.gate.deaf = True
+            session.step()
+            await session.answered(self.scene)
+        self._orphans.add(session.gate.pid)
+        session.gate.cut()
+        for _ in range(_TICKS):
+            await asyncio.sleep(0)
+        await self.settle()
+
+    async def end(self, party: Party) -> None:
+        """PostgreSQL ends a session, as it does when a transaction was idle for too long."""
+        party.session.hurt = True
+        self._orphans.add(party.session.gate.pid)
+        await self.scene.execute("SELECT pg_terminate_backend($1)", party.session.gate.pid)
+        await self.settle()
+        while party.session.gate.connected:
+            await party.session.gate.changes(0.01)
+
+    async def crash(self, worker: Worker) -> None:
+        """A worker dies; another one takes its name."""
+        for party in (worker.lessor, worker.runner):
+            self._orphans.add(party.session.gate.pid)
+            await party.session.abandon()
+            await party.restart()
+            party.session.hurt = True
+        await self.settle()
+
+    async def run_out(self, which: int, *, leased: bool) -> None:
+        """Time passes for a dispatch, or for all that are due later if there are fewer than `which`.
+
+        Args:
+            which: of those in question, in the order of their ids.
+            leased: leases end; else pauses do.
+        """
+        states = [State.LEASED] if leased else [State.READY, State.WAITING]
+        if await self.scene.execute(_MOVE, states, which, 1) == "UPDATE 0":
+            await self.scene.execute(_MOVE, states, 0, None)
+
+    async def stored(self) -> list[uuid.UUID]:
+        """The ids of the events that have dispatches, in their order."""
+        rows = await self.scene.fetch("SELECT DISTINCT event_id FROM receiver.dispatch ORDER BY 1")
+        return [row[0] for row in rows]
+
+    async def quiet(self) -> None:
+        """No more faults: one honest worker runs all that is left, and dead ones are replayed, until nothing is."""
+        for clerk in (*self.servers, *self.operators):
+            await self.run_on(clerk.session)
+        while busy := [party for party in self.parties if party.session.busy]:
+            for party in busy:
+                if party.session.waits:
+                    await self.run_on(party.session)
+            await self.settle()
+            await self.oracle.check()
+        for worker in self.workers:
+            await self.crash(worker)
+        for _ in range(_MOST_ROUNDS):
+            if not await self._honest_round(self.workers[0]):
+                break
+        await self.oracle.check()
+        left = await self.scene.fetchval("SELECT count(*) FROM receiver.dispatch WHERE state <> 'succeeded'")
+        assert not left, await self.scene.fetchval(_STATES)
+
+    async def _honest_round(self, worker: "Worker") -> bool:
+        """Run what can be leased; whether there is more to do."""
+        await self.settle()
+        await self.scene.execute(_MOVE, list(UNFINISHED), 0, None)
+        await self.begin(worker.lessor, worker.lessor.lease(10, 10, suspects=True))
+        await self.oracle.check()
+        for lease in worker.lessor.leases.copy():
+            await self.begin(worker.runner, worker.runner.begin(lease))
+            await self.begin(worker.runner, worker.runner.succeed())
+        if worker.lessor.leases:
+            worker.lessor.leases.clear()
+            return True
+        if not await self.scene.fetchval(_UNFINISHED + " OR state = 'dead'"):
+            return False
+        await self.begin(self.operators[0], self.operators[0].replay_dead(None, 100, slowly=False))
+        return True
+
+    async def reset(self) -> None:
+        """Begin anew, with empty tables."""
+        for party in self.parties:
+            if party.session.busy or party.session.hurt or isinstance(party, Runner):
+                self._orphans.add(party.session.gate.pid)
+                await party.session.abandon()
+            await party.restart()
+            party.session.hurt = True
+        for pid in self._orphans:
+            await self.scene.execute("SELECT pg_terminate_backend($1)", pid)
+        await self.settle()
+        await self.oracle.forget()
+
+    async def close(self) -> None:
+        """Let go of everything."""
+        for party in self.parties:
+            await party.session.abandon()
+            await party.restart()
+        for engine in self._engines:
+            await engine.dispose()
+        for gate in self._gates:
+            await gate.close()
+
+    async def settle(self) -> None:
+        """Wait until nothing moves, and hear what calls that are over came to."""
+        sessions = [party.session for party in self.parties]
+        await settle(self.scene, sessions, self._orphans)
+        for session in sessions:
+            session.reap()
+
+    async def _session(self, name: str) -> Session:
+        gate = Gate(self._url)
+        self._gates.append(gate)
+        return Session(name, gate, await gate.open())
