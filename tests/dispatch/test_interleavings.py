@@ -58,8 +58,8 @@ COMMON: Final = settings(
 PLACES: Final = st.integers(0, 5)
 NUMBERS: Final = st.integers(0, 11)
 OUTCOMES: Final = st.sampled_from(["succeeded"] * len(FAILURES) + sorted(FAILURES))
-STEPPED: Final = st.sampled_from([False, False, True])
-"""Whether a call stops before each of its requests."""
+STOP: Final = st.sampled_from([None, None, None, 0, 1, 2, 3])
+"""Before which of its requests a call stops; None: it runs through."""
 MADE: Final = st.builds(
     Made,
     number=st.just(0),
@@ -104,16 +104,16 @@ class Interleavings(RuleBasedStateMachine):
         """Some events, and how many steps lie between faults at least."""
         self.calm = calm
         for number in numbers:
-            self.deliver([number], data.draw(MADE), server=0, high=data.draw(PLACES), stepped=False)
+            self.deliver([number], data.draw(MADE), server=0, high=data.draw(PLACES), stop=None)
 
     @rule(
         numbers=st.lists(NUMBERS, min_size=1, max_size=3, unique=True),
         made=MADE,
         server=st.integers(0, 1),
         high=PLACES,
-        stepped=STEPPED,
+        stop=STOP,
     )
-    def deliver(self, numbers: list[int], made: Made, server: int, high: int, stepped: bool) -> None:
+    def deliver(self, numbers: list[int], made: Made, server: int, high: int, stop: int | None) -> None:
         """New events, or again what was delivered before."""
         clerk = self.world.servers[server]
         if clerk.session.busy:
@@ -124,27 +124,27 @@ class Interleavings(RuleBasedStateMachine):
             told = self.made.setdefault(number, made._replace(number=number))
             arrivals.append(told.arrival(uuid.UUID(int=(high << 64) + self.ids)))
         arrivals.sort(key=lambda arrival: arrival.key)
-        self.do(self.world.begin(clerk, clerk.deliver(arrivals, slowly=stepped), stepped=stepped))
+        self.do(self.world.begin(clerk, clerk.deliver(arrivals, slowly=stop is not None), stop=stop))
 
     def next_of(self, n: int, how: str = "succeeded", place: int = 0) -> None:
         """A worker does what comes next, without a stop."""
         worker = self.world.workers[n % 3]
         runner, lessor = worker.runner, worker.lessor
         if not runner.session.busy and runner.run is not None:
-            self.finish(worker, how, stepped=False)
+            self.finish(worker, how, stop=None)
         elif not runner.session.busy and lessor.leases:
-            self.begin_run(worker, place, stepped=False)
+            self.begin_run(worker, place, stop=None)
         elif not lessor.session.busy:
             self.do(self.world.begin(lessor, lessor.lease(4, 8, suspects=True)))
 
-    def begin_run(self, worker: Worker, place: int, *, stepped: bool) -> None:
+    def begin_run(self, worker: Worker, place: int, *, stop: int | None) -> None:
         lease = worker.lessor.leases.pop(place % len(worker.lessor.leases))
-        self.do(self.world.begin(worker.runner, worker.runner.begin(lease), stepped=stepped))
+        self.do(self.world.begin(worker.runner, worker.runner.begin(lease), stop=stop))
 
-    def finish(self, worker: Worker, how: str, *, stepped: bool) -> None:
+    def finish(self, worker: Worker, how: str, *, stop: int | None) -> None:
         runner = worker.runner
         call = runner.fail(FAILURES[how]) if how in FAILURES else runner.succeed()
-        self.do(self.world.begin(runner, call, stepped=stepped))
+        self.do(self.world.begin(runner, call, stop=stop))
 
     @rule(n=PLACES, how=OUTCOMES, place=PLACES, far=st.integers(1, 4))
     def work(self, n: int, how: str, place: int, far: int) -> None:
@@ -152,40 +152,40 @@ class Interleavings(RuleBasedStateMachine):
         for _ in range(far):
             self.next_of(n, how, place)
 
-    @rule(n=PLACES, most=st.integers(1, 4), more=st.integers(0, 4), suspects=st.booleans(), stepped=STEPPED)
-    def lease(self, n: int, most: int, more: int, suspects: bool, stepped: bool) -> None:
+    @rule(n=PLACES, most=st.integers(1, 4), more=st.integers(0, 4), suspects=st.booleans(), stop=STOP)
+    def lease(self, n: int, most: int, more: int, suspects: bool, stop: int | None) -> None:
         lessors = self.lessors()
         if lessors:
             lessor = _one_of(lessors, n)
-            self.do(self.world.begin(lessor, lessor.lease(most, most + more, suspects=suspects), stepped=stepped))
+            self.do(self.world.begin(lessor, lessor.lease(most, most + more, suspects=suspects), stop=stop))
 
-    @rule(n=PLACES, place=PLACES, stepped=STEPPED)
-    def begin(self, n: int, place: int, stepped: bool) -> None:
+    @rule(n=PLACES, place=PLACES, stop=STOP)
+    def begin(self, n: int, place: int, stop: int | None) -> None:
         able = self.idle(held=True)
         if able:
-            self.begin_run(_one_of(able, n), place, stepped=stepped)
+            self.begin_run(_one_of(able, n), place, stop=stop)
         else:
             self.next_of(n)
 
-    @rule(n=PLACES, how=OUTCOMES, stepped=STEPPED)
-    def end_run(self, n: int, how: str, stepped: bool) -> None:
+    @rule(n=PLACES, how=OUTCOMES, stop=STOP)
+    def end_run(self, n: int, how: str, stop: int | None) -> None:
         able = self.idle(running=True)
         if able:
-            self.finish(_one_of(able, n), how, stepped=stepped)
+            self.finish(_one_of(able, n), how, stop=stop)
         else:
             self.next_of(n)
 
-    @rule(n=PLACES, how=st.sampled_from(["bury", "give back", "renew"]), stepped=STEPPED)
-    def let_go(self, n: int, how: str, stepped: bool) -> None:
+    @rule(n=PLACES, how=st.sampled_from(["bury", "give back", "renew"]), stop=STOP)
+    def let_go(self, n: int, how: str, stop: int | None) -> None:
         """Of leases that are not begun, or keep them."""
         if how == "bury":
             for worker in self.idle(held=True)[:1]:
                 call = worker.runner.bury(worker.lessor.leases.pop())
-                self.do(self.world.begin(worker.runner, call, stepped=stepped))
+                self.do(self.world.begin(worker.runner, call, stop=stop))
         elif able := self.lessors(held=True):
             lessor = _one_of(able, n)
             call = lessor.renew() if how == "renew" else lessor.give_back()
-            self.do(self.world.begin(lessor, call, stepped=stepped))
+            self.do(self.world.begin(lessor, call, stop=stop))
 
     @rule(n=PLACES, times=st.integers(1, 3))
     def step(self, n: int, times: int) -> None:
@@ -222,18 +222,18 @@ class Interleavings(RuleBasedStateMachine):
     def time_passes(self, which: int, leased: bool) -> None:
         self.do(self.world.run_out(which, leased=leased))
 
-    @rule(which=st.none() | st.integers(0, 12), handler=st.none() | st.sampled_from(HANDLERS), stepped=STEPPED)
-    def replay(self, which: int | None, handler: str | None, stepped: bool) -> None:
+    @rule(which=st.none() | st.integers(0, 12), handler=st.none() | st.sampled_from(HANDLERS), stop=STOP)
+    def replay(self, which: int | None, handler: str | None, stop: int | None) -> None:
         """One event's, or what is dead."""
         clerk = self.world.operators[0]
         stored = self.do(self.world.stored())
         if clerk.session.busy:
             return
         if which is None or not stored:
-            call = clerk.replay_dead(handler, 5, slowly=stepped)
+            call = clerk.replay_dead(handler, 5, slowly=stop is not None)
         else:
-            call = clerk.replay_event(stored[which % len(stored)], handler, slowly=stepped)
-        self.do(self.world.begin(clerk, call, stepped=stepped))
+            call = clerk.replay_event(stored[which % len(stored)], handler, slowly=stop is not None)
+        self.do(self.world.begin(clerk, call, stop=stop))
 
     @invariant()
     def promises_are_kept(self) -> None:

@@ -119,20 +119,29 @@ class World:
         parts = [part for worker in self.workers for part in (worker.lessor, worker.runner)]
         return [*parts, *self.servers, *self.operators]
 
-    async def begin(self, party: Party, call: Coroutine[None, None, None], *, stepped: bool = False) -> None:
-        """Have a party that is not busy begin a call, and wait until it is over, waits for a step, or is blocked."""
+    async def begin(self, party: Party, call: Coroutine[None, None, None], *, stop: int | None = None) -> None:
+        """Have a party that is not busy begin a call, and wait until it is over, waits for a step, or is blocked.
+
+        Args:
+            party: who.
+            call: what it does.
+            stop: before which of its requests it stops, from 0; None: before none.
+        """
         if party.session.hurt and not (isinstance(party, Runner) and party.run):
             await party.open()
         if isinstance(party, Lessor):
             await self.oracle.look(party.session.name)
-        party.session.start(party.tried(call), stepped=stepped)
+        party.session.start(party.tried(call), stepped=stop is not None)
         await self.settle()
+        for _ in range(stop or 0):
+            await self.step(party.session)
 
     async def step(self, session: Session) -> None:
         """Let one request of a call through."""
-        await self.oracle.look(session.name)
-        session.step()
-        await self.settle()
+        if session.waits:
+            await self.oracle.look(session.name)
+            session.step()
+            await self.settle()
 
     async def run_on(self, session: Session) -> None:
         """Let a call run to its end, if nobody blocks it."""
