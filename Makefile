@@ -11,7 +11,7 @@ PYTHON ?= $(shell for each in python3 python3.14 python3.13 python3.12 python3.1
 
 RUN := "$(VENV)/bin/python" -m
 
-.PHONY: help demo test check bench soak test-containers lock states clean python bench-environment demo-environment dev-environment
+.PHONY: help demo test check bench soak test-containers lock interleavings states clean python bench-environment demo-environment dev-environment
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "%-24s%s\n", $$1, $$2 }'
@@ -39,6 +39,10 @@ test-containers: dev-environment ## storage, end-to-end and compose tests in con
 
 lock: python ## write requirements/ from pyproject.toml; ARGS=--upgrade moves every pin
 	@$(PYTHON) -m scripts.lock $(ARGS)
+
+interleavings: dev-environment ## drive the dispatcher through random interleavings; SECONDS=600, SEED= to repeat
+	@RECEIVER_INTERLEAVINGS=$(or $(SECONDS),600) RECEIVER_INTERLEAVINGS_SEED=$(SEED) \
+		exec $(RUN) pytest -s tests/dispatch/test_interleavings.py $(ARGS)
 
 states: dev-environment ## write the diagram of docs/states.md from the table of transitions
 	@$(RUN) scripts.states

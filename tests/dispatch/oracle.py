@@ -12,7 +12,8 @@ TABLES: Final = """
 CREATE TABLE effect (event_id uuid NOT NULL, handler text NOT NULL, epoch int NOT NULL)
 """
 CLEAR: Final = """
-TRUNCATE receiver.dedup_key, receiver.event, receiver.dispatch, receiver.lane, receiver.attempt, effect, judge.change
+TRUNCATE receiver.dedup_key, receiver.event, receiver.dispatch, receiver.lane, receiver.attempt, receiver.replay,
+    effect, judge.change
 RESTART IDENTITY
 """
 
@@ -51,6 +52,13 @@ FROM unnest($1::bytea[]) AS told(key) WHERE NOT EXISTS (
     JOIN receiver.dispatch AS d ON d.event_id = e.id WHERE k.key = told.key)
 """
 
+_AT_LAST: Final = f"""
+SELECT concat_ws(' ', d.*::text, 'effects:', effects) FROM receiver.dispatch AS d CROSS JOIN LATERAL (
+    SELECT count(*) AS effects FROM effect WHERE (event_id, handler) = (d.event_id, d.handler)) AS e
+WHERE state <> '{State.SUCCEEDED}' OR effects <> 1 + (
+    SELECT count(*) FROM judge.change WHERE 'replayed again' = ANY(transitions)
+    AND new->>'event_id' = d.event_id::text AND new->>'handler' = d.handler)
+"""
 _TAKEN: Final = "SELECT unnest(transitions), count(*) FROM judge.change GROUP BY 1"
 _LOOK: Final = "SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM judge.change_number_seq"
 _ROWS: Final = f"""
@@ -130,6 +138,12 @@ class Oracle:
         self.claimed.clear()
         self.lost.clear()
         assert not problems, problems
+
+    async def check_the_end(self) -> None:
+        """Raises AssertionError where something is unfinished, or its effects are not as many as were asked for."""
+        await self.check()
+        left = [row[0] for row in await self._connection.fetch(_AT_LAST)]
+        assert not left, left
 
     async def _wrong_claim(self, lease: Lease) -> list[str]:
         row = await self._connection.fetchrow(_CLAIM, str(lease.event_id), lease.handler, lease.epoch)

@@ -13,8 +13,9 @@ from receiver.errors import LeaseLost, StoreUnavailable, TransactionAborted, Tra
 from receiver.storage.arrivals import Arrival, ArrivalStatements
 from receiver.storage.leases import Ask, Lease, LeaseConnection
 from receiver.storage.outcomes import Failure
-from receiver.storage.replays import replay_dead, replay_event
+from receiver.storage.replays import replay_event
 from receiver.storage.runs import RunConnection
+from receiver.storage.stepping import StepConnection
 from tests.dispatch.oracle import Oracle
 from tests.dispatch.sessions import Session
 
@@ -111,22 +112,28 @@ class Runner(Party):
             await self._connection.begin(lease)
         except LeaseLost:
             self._oracle.lost.append(lease)
-            return
         except StoreUnavailable:
             self._leases.append(lease)  # to be begun again
             raise
-        self.run = lease
-        key = {"event_id": lease.event_id, "handler": lease.handler, "epoch": lease.epoch}
-        await self._connection.lend().execute(EFFECT, key)
+        else:
+            await self._handle(lease)
 
-    async def succeed(self) -> None:
+    async def succeed(self, following: Lease | None = None) -> None:
+        """Commit, and go on with `following` in the same message."""
         lease, self.run = self._of_run(), None
         try:
-            await self._connection.succeed(lease)
+            begun = await self._connection.succeed(lease, following)
         except FAILED:
+            if following is not None:
+                self._leases.append(following)
             if not self.session.hurt:
                 raise
             await self._fail(lease, CUT)
+            return
+        if following is not None and begun:
+            await self._handle(following)
+        elif following is not None:
+            self._leases.append(following)
 
     async def fail(self, failure: Failure) -> None:
         lease, self.run = self._of_run(), None
@@ -141,6 +148,11 @@ class Runner(Party):
         self.run = None
         await self._connection.discard()
         self._connection = RunConnection(self._engine)
+
+    async def _handle(self, lease: Lease) -> None:
+        self.run = lease
+        key = {"event_id": lease.event_id, "handler": lease.handler, "epoch": lease.epoch}
+        await self._connection.lend().execute(EFFECT, key)
 
     def _of_run(self) -> Lease:
         assert self.run is not None
@@ -177,14 +189,9 @@ class Clerk(Party):
             assert each.event_id.bytes in fresh or known[each.key] == each.fingerprint
             self._oracle.acknowledged.add(each.key)
 
-    async def replay_event(self, event_id: uuid.UUID, handler: str | None, *, slowly: bool) -> None:
+    async def replay_event(self, event_id: uuid.UUID, handler: str | None, *, again: bool, slowly: bool) -> None:
         await self._do("BEGIN", slowly)
-        await replay_event(self._opened(), event_id, handler)
-        await self._do("COMMIT", slowly)
-
-    async def replay_dead(self, handler: str | None, most: int, *, slowly: bool) -> None:
-        await self._do("BEGIN", slowly)
-        await replay_dead(self._opened(), handler, most)
+        await replay_event(self._opened(), event_id, handler, again=again)
         await self._do("COMMIT", slowly)
 
     async def restart(self) -> None:
@@ -198,3 +205,34 @@ class Clerk(Party):
     def _opened(self) -> asyncpg.Connection:
         assert self._connection is not None
         return self._connection
+
+
+class Replayer(Party):
+    """The part of a worker that steps replay jobs."""
+
+    def __init__(self, session: Session, engine: AsyncEngine) -> None:
+        super().__init__(session)
+        self._engine = engine
+        self._connection = StepConnection(engine, worker=session.name)
+
+    async def open(self) -> None:
+        await self._connection.wait(HANDLERS)
+        self.session.hurt = False
+
+    async def take_steps(self, most: int) -> None:
+        """Step what jobs there are to their ends.
+
+        Args:
+            most: dispatches in a step.
+        """
+        done = False
+        while not done:
+            async with self._connection.step(HANDLERS) as step:
+                stepped = None if step is None else await step.replay(most, most)
+                if step is not None and stepped is not None:
+                    await step.save(stepped)
+            done = step is None
+
+    async def restart(self) -> None:
+        await self._connection.close()
+        self._connection = StepConnection(self._engine, worker=self.session.name)

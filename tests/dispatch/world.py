@@ -12,18 +12,21 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from receiver.inbox.key import dedup_key
 from receiver.storage.arrivals import Arrival
 from receiver.storage.leases import lease_engine
+from receiver.storage.replays import start
 from receiver.storage.runs import run_engine
+from receiver.storage.selections import Cursor, Range, Selection
 from receiver.storage.states import UNFINISHED, State, quoted
+from receiver.storage.stepping import step_engine
 from tests.dispatch.gate import Gate
 from tests.dispatch.oracle import Oracle
-from tests.dispatch.parties import HANDLERS, LEASE_SECONDS, Clerk, Lessor, Runner
+from tests.dispatch.parties import HANDLERS, LEASE_SECONDS, Clerk, Lessor, Replayer, Runner
 from tests.dispatch.sessions import Session, settle
 
 START: Final = dt.datetime(2026, 3, 1, tzinfo=dt.UTC)
 _MOST_ROUNDS: Final = 300
 _TICKS: Final = 20
 """Of the loop, in which a program hears that its connection is gone."""
-Party: TypeAlias = Lessor | Runner | Clerk
+Party: TypeAlias = Lessor | Runner | Clerk | Replayer
 
 _MOVE: Final = """
 UPDATE receiver.dispatch AS d SET due_at = now() - number * interval '1 second'
@@ -35,10 +38,6 @@ WHERE d.event_id = moved.event_id AND d.handler = moved.handler
 """
 """What is locked is being run, replayed or moved at this moment."""
 _UNFINISHED: Final = f"SELECT count(*) FROM receiver.dispatch WHERE state IN ({quoted(UNFINISHED)})"
-_STATES: Final = """
-SELECT string_agg(concat_ws(' ', event_id, handler, lane, lane_at, state, blocks, epoch, attempts), '; ')
-FROM receiver.dispatch
-"""
 
 
 class Made(NamedTuple):
@@ -95,7 +94,8 @@ class World:
         self.oracle = Oracle(scene)
         self.workers: list[Worker] = []
         self.servers: list[Clerk] = []
-        self.operators: list[Clerk] = []
+        self.operator: Clerk
+        self.replayer: Replayer
         self._url = url
         self._engines: list[AsyncEngine] = []
         self._gates: list[Gate] = []
@@ -111,13 +111,16 @@ class World:
             runner = Runner(running, engines[1], self.oracle, lessor.leases)
             self.workers.append(Worker(lessor, runner))
         self.servers = [Clerk(await self._session(f"server {n}"), self.oracle) for n in (1, 2)]
-        self.operators = [Clerk(await self._session("operator"), self.oracle)]
+        self.operator = Clerk(await self._session("operator"), self.oracle)
+        stepping = await self._session("replayer")
+        self._engines.append(step_engine(stepping.url))
+        self.replayer = Replayer(stepping, self._engines[-1])
 
     @property
     def parties(self) -> list[Party]:
         """Everybody."""
         parts = [part for worker in self.workers for part in (worker.lessor, worker.runner)]
-        return [*parts, *self.servers, *self.operators]
+        return [*parts, *self.servers, self.operator, self.replayer]
 
     async def begin(self, party: Party, call: Coroutine[None, None, None], *, stop: int | None = None) -> None:
         """Have a party that is not busy begin a call, and wait until it is over, waits for a step, or is blocked.
@@ -202,10 +205,13 @@ class World:
         rows = await self.scene.fetch("SELECT DISTINCT event_id FROM receiver.dispatch ORDER BY 1")
         return [row[0] for row in rows]
 
+    async def ask_for_replay(self, selection: Selection) -> None:
+        """Add a job that replays all that is selected."""
+        span = Range(after=Cursor(uuid.UUID(int=0), ""), last=uuid.UUID(int=2**128 - 1))
+        await start(self.scene, uuid.uuid4(), selection, span, rate=None, matched=0, estimated=True)
+
     async def quiet(self) -> None:
         """No more faults: one honest worker runs all that is left, and dead ones are replayed, until nothing is."""
-        for clerk in (*self.servers, *self.operators):
-            await self.run_on(clerk.session)
         while busy := [party for party in self.parties if party.session.busy]:
             for party in busy:
                 if party.session.waits:
@@ -217,9 +223,7 @@ class World:
         for _ in range(_MOST_ROUNDS):
             if not await self._honest_round(self.workers[0]):
                 break
-        await self.oracle.check()
-        left = await self.scene.fetchval("SELECT count(*) FROM receiver.dispatch WHERE state <> 'succeeded'")
-        assert not left, await self.scene.fetchval(_STATES)
+        await self.oracle.check_the_end()
 
     async def _honest_round(self, worker: "Worker") -> bool:
         """Run what can be leased; whether there is more to do."""
@@ -235,7 +239,8 @@ class World:
             return True
         if not await self.scene.fetchval(_UNFINISHED + " OR state = 'dead'"):
             return False
-        await self.begin(self.operators[0], self.operators[0].replay_dead(None, 100, slowly=False))
+        await self.ask_for_replay(Selection(state="dead"))
+        await self.begin(self.replayer, self.replayer.take_steps(100))
         return True
 
     async def reset(self) -> None:
