@@ -3,6 +3,7 @@
 import asyncio
 import signal
 import socket
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -88,6 +89,56 @@ def test_serve_and_work_are_programs_of_their_own(
         assert '"event": "started"' in said
         assert '"event": "stopping"' in said
         assert not [url for url in variables.values() if without_password(url) != url and url in said]
+
+
+STUCK = """
+import asyncio
+import time
+
+from receiver import Receiver
+
+receiver = Receiver()
+
+
+@receiver.on("stripe")
+async def swallows(event, tx):
+    while True:
+        try:
+            await asyncio.sleep(1)
+        except asyncio.CancelledError:
+            pass
+
+
+@receiver.on("stripe")
+async def leaves_a_thread(event, tx):
+    await asyncio.to_thread(time.sleep, 3600)
+
+
+@receiver.on("stripe")
+def hangs(event, tx):
+    time.sleep(3600)
+"""
+
+
+def test_a_program_ends_though_its_handlers_do_not(
+    *, cli: Cli, with_sources: Path, variables: dict[str, str], started: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    (with_sources / "stuck.py").write_text(STUCK)
+    arguments = ("up", "stuck:receiver", *FREE_PORTS)
+    running = started(with_sources, *arguments, variables={**variables, "RECEIVER_GRACE_SECONDS": "0.5"})
+    url = running.read_json()["url"]
+    assert cli("send", "stripe", "paid", "--to", url).code == 0
+    until(lambda: [row["running"] for row in cli("workers", "list", "--json").rows()] == [3])
+    began = time.monotonic()
+    assert running.interrupt() == 0
+    assert time.monotonic() - began < 15
+    assert [row["state"] for row in cli("workers", "list", "--json").rows()] == ["stopped"]
+    (event,) = cli("events", "list", "--json").rows()
+    dispatches = cli("events", "show", event["id"], "--json").fields()["dispatches"]
+    assert isinstance(dispatches, list)
+    assert {row["reason"] for row in dispatches} == {"worker_stopped"}
 
 
 @pytest.mark.usefixtures("payments")
