@@ -114,7 +114,7 @@ class Receiver:
             EmitError: it cannot be stored so, or another payload stands under this key; see its reasons.
         """
         if not hasattr(tx, "run_sync"):  # said here and not in the coroutine, which a plain function would not await
-            raise EmitError("emit_session", "tx: is no AsyncSession; in a plain function say emit_sync")
+            raise EmitError("emit_session", "tx: must be an AsyncSession; with a Session say emit_sync")
         arrival = follow_up(self.handlers, kind, payload, key=key, entity_id=entity_id, occurred_at=occurred_at)
         return self._emit(tx, arrival)
 
@@ -133,7 +133,7 @@ class Receiver:
     ) -> Emitted:
         """`emit` for plain functions, with the same arguments."""
         if hasattr(tx, "run_sync"):
-            raise EmitError("emit_session", "tx: an AsyncSession; say `await receiver.emit(…)`")
+            raise EmitError("emit_session", "tx: must be a Session; with an AsyncSession say `await receiver.emit(…)`")
         arrival = follow_up(self.handlers, kind, payload, key=key, entity_id=entity_id, occurred_at=occurred_at)
         return self._store(tx, arrival)
 

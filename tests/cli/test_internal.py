@@ -8,11 +8,13 @@ from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 
 from receiver import Dead, Event, Receiver
 from receiver.cli.exits import Exit
+from receiver.handlers import AsyncFunction
 from receiver.settings import Settings, made
 from receiver.storage.engine import async_url
 from tests.cli.kit import Cli
 
 KNOWN: list[str] = []
+STATES = "SELECT array_agg(state) FROM receiver.dispatch"
 
 
 async def mail(event: Event, tx: AsyncSession) -> None:
@@ -22,9 +24,14 @@ async def mail(event: Event, tx: AsyncSession) -> None:
         raise Dead("no_such_customer")
 
 
-def program(settings: Settings) -> Receiver:
+async def note(event: Event, tx: AsyncSession) -> None:
+    await mail(event, tx)
+
+
+def program(settings: Settings, *more: AsyncFunction) -> Receiver:
     receiver = Receiver(settings)
-    receiver.on("internal", "order.paid")(mail)
+    for handler in (mail, *more):
+        receiver.on("internal", "order.paid")(handler)
     return receiver
 
 
@@ -35,11 +42,11 @@ async def emit(receiver: Receiver, url: str) -> None:
     await engine.dispose()
 
 
-async def work(receiver: Receiver, url: str, until: str) -> None:
-    """Run until the only dispatch is in this state."""
+async def work(receiver: Receiver, url: str, until: str, number: int = 1) -> None:
+    """Run until all dispatches are in this state."""
     engine = create_async_engine(async_url(url))
     async with asyncio.timeout(30), receiver.lifespan(), engine.connect() as connection:
-        while await connection.scalar(text("SELECT state FROM receiver.dispatch")) != until:
+        while await connection.scalar(text(STATES)) != [until] * number:
             await connection.rollback()
             await asyncio.sleep(0.01)
     await engine.dispose()
@@ -63,6 +70,8 @@ def test_an_emitted_event_is_operated_like_any_other(
     assert cli("replay", str(row["id"])).code == 0
     asyncio.run(work(program(settings), database_url, "succeeded"))
     assert cli("events", "list", "--state", "succeeded", "--json").rows()[0]["id"] == row["id"]
+    assert cli("replay", "--handler", "note", "--since", "1h", "--detach").code == 0
+    asyncio.run(work(program(settings, note), database_url, "succeeded", 2))
 
 
 def test_nobody_can_send_one(cli: Cli) -> None:
