@@ -2,6 +2,7 @@
 
 import asyncio
 import datetime as dt
+import random
 import signal
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -338,6 +339,34 @@ async def test_opposite_orders_deadlock_and_both_handlers_succeed(shop: Shop, re
     assert len(failed) == 1
     assert sorted(event.external_id for event in events) == ["order.paid:a", "order.paid:b"]
     assert await shop.value("SELECT count(*) FROM effect WHERE handler IN ('one', 'other')") == 2
+
+
+async def test_every_payment_is_followed_once_whatever_fails(shop: Shop, receiver: Receiver) -> None:
+    draw = random.Random(7)
+    patient = RetryPolicy(first=0.01, factor=1, cap=0.01, attempts=100)
+
+    @receiver.on("stripe", retry=patient)
+    async def pay(event: Event, tx: AsyncSession) -> None:
+        await write(event, tx)
+        for kind in ("order.paid", "stock.taken"):
+            await receiver.emit(tx, kind, event.external_id, key=event.external_id, entity_id=str(draw.randrange(5)))
+        if draw.random() < 0.4:
+            raise ValueError
+
+    @receiver.on(INTERNAL, retry=patient, lane="entity")
+    async def follow(event: Event, tx: AsyncSession) -> None:
+        await write(event, tx, str(event.data))
+        if draw.random() < 0.2:
+            raise ValueError
+
+    for _ in range(60):
+        await shop.deliver("pay")
+    async with working(shop, receiver), working(shop, receiver):
+        await shop.until_done()
+    assert await shop.rows(
+        "SELECT handler, count(*), count(DISTINCT event_id) FROM effect GROUP BY handler ORDER BY handler"
+    ) == [("follow", 120, 120), ("pay", 60, 60)]
+    assert await shop.rows("SELECT count(*) FROM receiver.event WHERE source = 'internal'") == [(120,)]
 
 
 def test_the_wrong_session_is_refused_at_once(receiver: Receiver) -> None:
