@@ -84,7 +84,8 @@ class ValkeyServer(Server):
         return False
 
     def _family(self) -> list[int]:
-        return [self.pid] if self.alive else []
+        process = self._process  # asked once: it may die between two questions
+        return [process.pid] if process is not None and process.poll() is None else []
 
 
 def _quoted(path: Path) -> str:

@@ -27,18 +27,20 @@ def main() -> int:
     console.print(f"seed {options.seed}: make soak ARGS='--seed {options.seed}' draws the same faults")
     folder = Path(tempfile.mkdtemp(prefix="receiver-soak-"))
     folder.chmod(0o755)
-    soak: Soak | None = None
     try:
         soak = soaked(options, folder, console)
     except (KeyboardInterrupt, asyncio.CancelledError):
+        discard(folder)
         return INTERRUPTED
-    finally:
-        if soak is None or not soak.violations:
-            discard(folder)
+    except BaseException:
+        console.print(f"the logs are in {folder}")
+        raise
     Console().print(tables(soak))
     if soak.violations:
         console.print(f"the logs are in {folder}")
-    return 1 if soak.violations else 0
+        return 1
+    discard(folder)
+    return 0
 
 
 def asked() -> Options:
