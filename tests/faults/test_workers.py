@@ -160,17 +160,17 @@ async def paused(client: "redis.asyncio.Redis") -> None:
 async def _full(client: "redis.asyncio.Redis", policy: str) -> None:
     await client.config_set("maxmemory", "3mb")
     await client.config_set("maxmemory-policy", policy)
-    for number in range(60):
+    for number in range(8):
         pipeline = client.pipeline(transaction=False)
         for part in range(500):
-            pipeline.set(f"junk:{number}:{part}", b"x" * 100, ex=600)
+            pipeline.set(f"junk:{number}:{part}", b"x" * 1_000, ex=600)
         await pipeline.execute(raise_on_error=False)
 
 
 async def _fill(client: "redis.asyncio.Redis") -> None:
     """Until it is refused: what the last pipeline took for its answers is free again."""
     for number in range(30_000):
-        await client.set(f"more:{number}", b"x" * 100, ex=600)
+        await client.set(f"more:{number}", b"x" * 1_000, ex=600)
 
 
 async def evicting(client: "redis.asyncio.Redis") -> None:

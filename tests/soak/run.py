@@ -106,9 +106,8 @@ async def run(options: Options, stores: EmbeddedServers, folder: Path, say: Say)
         watching.cancel()
         ledger = Ledger(stores.database_url, stores.redis_url)
         await look(soak, ledger)
-        soak.violations += await verdict.violations(
-            ledger.query, stores.database_url, scene.provider.counts.acknowledged
-        )
+        soak.violations += await verdict.wrong(ledger.query, scene.provider.counts.acknowledged)
+        soak.violations += await verdict.transitions(stores.database_url)
     soak.violations += [*scene.provider.counts.odd, *(one for member in scene.members for one in member.complaints)]
     soak.violations += verdict.complaints([member.log for member in scene.members])
     return soak

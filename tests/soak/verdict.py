@@ -13,10 +13,13 @@ PATIENCE: Final = 20
 
 _PLACED: Final = """
 WITH placed AS (
-    SELECT e.seq, e.handler, e.event_id, e.late, d.lane, d.lane_at, a.started_at, a.finished_at, v.received_at,
-        max((d.lane_at, d.event_id)) OVER before AS newest_before,
+    SELECT e.seq, e.handler, e.event_id, e.late, d.lane, d.place, a.started_at, a.finished_at, v.received_at,
+        max(d.place) OVER before AS newest_before,
         lag(a.finished_at) OVER (PARTITION BY d.lane ORDER BY e.seq) AS previous_finished_at
-    FROM effect e JOIN receiver.dispatch d USING (event_id, handler)
+    FROM effect e JOIN (
+        SELECT *, to_char(lane_at AT TIME ZONE 'UTC', 'YYYYMMDDHH24MISSUS') || event_id::text COLLATE "C" AS place
+        FROM receiver.dispatch
+    ) d USING (event_id, handler)
     JOIN receiver.attempt a ON (a.event_id, a.handler, a.outcome) = (e.event_id, e.handler, 'succeeded')
     JOIN receiver.event v ON v.id = e.event_id
     WHERE d.lane IS NOT NULL
@@ -27,7 +30,7 @@ RULES: Final[Mapping[str, str]] = {
     "out of order and not called late, or late and in order": f"""
         {_PLACED}
         SELECT handler, lane, event_id, late, newest_before FROM placed
-        WHERE late <> coalesce(newest_before > (lane_at, event_id), false)
+        WHERE late <> coalesce(newest_before > place, false)
     """,
     "two of one lane at once": f"""
         {_PLACED}
@@ -37,7 +40,7 @@ RULES: Final[Mapping[str, str]] = {
     "late although it had long been there": f"""
         {_PLACED}
         SELECT p.handler, p.lane, p.event_id, p.received_at, n.event_id, n.started_at FROM placed p
-        JOIN placed n ON n.lane = p.lane AND n.seq < p.seq AND (n.lane_at, n.event_id) > (p.lane_at, p.event_id)
+        JOIN placed n ON n.lane = p.lane AND n.seq < p.seq AND n.place > p.place
         WHERE n.started_at > p.received_at + interval '{PATIENCE} seconds' AND NOT EXISTS (
             SELECT FROM receiver.attempt a
             WHERE a.event_id = p.event_id AND a.handler = p.handler AND a.outcome = 'dead'
@@ -65,10 +68,14 @@ FAULTS_OF_OURS: Final = ("slot_failed", "flush_failed", "Traceback", "never retr
 """In the log of a program."""
 
 
-async def violations(query: oracle.Query, database_url: str, acknowledged: set[str]) -> list[str]:
+async def transitions(database_url: str) -> list[str]:
+    """Changes of a dispatch that may not be, in words."""
+    return [f"no such transition: {verdict}" for verdict in await judge.verdicts(database_url)]
+
+
+async def wrong(query: oracle.Query, acknowledged: set[str]) -> list[str]:
     """What is wrong in the database, in words."""
     found = await oracle.violations(query, acknowledged)
-    found += [f"no such transition: {verdict}" for verdict in await judge.verdicts(database_url)]
     for rule, sql in RULES.items():
         if rows := await query(sql):
             found.append(oracle.tell(rule, rows))
