@@ -14,6 +14,7 @@ import redis.asyncio
 import redis.exceptions
 
 from receiver.embedded import EmbeddedServers
+from receiver.inbox.faults import UNREACHABLE
 from tests.faults.relay import Relay
 from tests.soak.members import Member
 from tests.soak.provider import Provider
@@ -23,7 +24,7 @@ PAUSE = 1.5
 """Seconds, the most between two faults of one hand."""
 SERVER_POINTS = ("verified", "before_answer")
 WORKER_POINTS = ("worker_before_commit", "worker_after_commit")
-LOST = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, redis.exceptions.RedisError)
+LOST = (*UNREACHABLE, redis.exceptions.RedisError)
 """What a fault may meet that another one has caused."""
 
 
