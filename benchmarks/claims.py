@@ -20,7 +20,7 @@ _LONG = 3600.0
 # Due after those that are claimed, each at its own instant. They have no events: no claim comes so far.
 _BEHIND = """
 INSERT INTO receiver.dispatch (event_id, handler, due_at)
-SELECT uuidv7(), 'mark_paid', clock_timestamp() FROM generate_series(1, $1::int)
+SELECT uuidv7(), 'mark_paid_raw', clock_timestamp() FROM generate_series(1, $1::int)
 """
 
 
@@ -68,7 +68,7 @@ async def _times(url: str) -> list[float]:
 async def _claim(connection: LeaseConnection) -> float:
     """The one place that knows how to lease."""
     begun = time.perf_counter()
-    claim = await connection.lease({"mark_paid": Ask(_EACH, _EACH)})
+    claim = await connection.lease({"mark_paid_raw": Ask(_EACH, _EACH)})
     elapsed = time.perf_counter() - begun
     if len(claim.leases) != _EACH:
         raise RuntimeError(f"{len(claim.leases)} of {_EACH} due dispatches were leased")

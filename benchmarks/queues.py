@@ -2,14 +2,15 @@
 
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 
 from benchmarks import callbacks, pgqueuer_peer, procrastinate_peer
 from benchmarks.sql import execute
 from receiver.embedded import EmbeddedServers
 
 CLIENTS = 16
-RECEIVER = "receiver work"
-TWO_RECEIVERS = "receiver work, 2 processes"
+RECEIVER = "receiver, raw SQL"
+LANES = 1_000
 PGQUEUER = "pgqueuer"
 PROCRASTINATE = "procrastinate"
 
@@ -22,9 +23,10 @@ WITH made AS (
     INSERT INTO receiver.event (id, key, source, provider, external_id, type, headers, body)
     SELECT id, uuid_send(id), 'stripe', 'stripe', external_id, 'payment_intent.succeeded', '{}', $2 FROM made
 )
-INSERT INTO receiver.dispatch (event_id, handler) SELECT id, 'mark_paid' FROM made
+INSERT INTO receiver.dispatch (event_id, handler, lane, lane_at)
+SELECT id, $3, hashtextextended(external_id, 0) % $4::int, CASE WHEN $4 IS NOT NULL THEN now() END FROM made
 """
-LEFT = "SELECT count(*) FROM receiver.dispatch WHERE state IN ('ready', 'leased')"
+LEFT = "SELECT count(*) FROM receiver.dispatch WHERE state IN ('ready', 'waiting', 'leased')"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +52,7 @@ def contenders(servers: EmbeddedServers) -> list[Queue]:
     """All, in the order in which a round runs them."""
     url = servers.database_url
     return [
-        _receiver(servers, RECEIVER, processes=1),
+        _receiver(servers, RECEIVER, "mark_paid_raw"),
         Queue(
             name=PGQUEUER,
             arguments=["benchmarks.pgqueuer_peer", url],
@@ -66,7 +68,14 @@ def contenders(servers: EmbeddedServers) -> list[Queue]:
             table="public.procrastinate_jobs",
             share=0.2,
         ),
-        _receiver(servers, TWO_RECEIVERS, processes=2),
+        _receiver(servers, "receiver, raw SQL, batch=20", "mark_paid_together", share=2.0),
+        _receiver(servers, "receiver, SQL through a session", "mark_paid"),
+        _receiver(servers, "receiver, ORM", "mark_paid_orm", share=0.5),
+        _receiver(servers, "receiver, raw SQL, 1,000 lanes", "mark_paid_in_lane", lanes=LANES),
+        _receiver(servers, "receiver, raw SQL, 2 processes", "mark_paid_raw", processes=2),
+        _receiver(
+            servers, "receiver, raw SQL, 1,000 lanes, 2 processes", "mark_paid_in_lane", lanes=LANES, processes=2
+        ),
     ]
 
 
@@ -88,16 +97,32 @@ def environment(servers: EmbeddedServers) -> dict[str, str]:
     }
 
 
-async def owe(url: str, jobs: int) -> None:
-    """Store `jobs` events, each with one due dispatch."""
-    await execute(url, OWED, jobs, callbacks.body())
+async def owe(url: str, jobs: int, *, handler: str = "mark_paid_raw", lanes: int | None = None) -> None:
+    """Store `jobs` events, each with one due dispatch.
+
+    Args:
+        url: of the database.
+        jobs: how many.
+        handler: whose.
+        lanes: how many lanes they are in; None: none.
+    """
+    await execute(url, OWED, jobs, callbacks.body(), handler, lanes)
 
 
-def _receiver(servers: EmbeddedServers, name: str, *, processes: int) -> Queue:
+def _receiver(
+    servers: EmbeddedServers,
+    name: str,
+    handler: str,
+    *,
+    lanes: int | None = None,
+    processes: int = 1,
+    share: float = 1.0,
+) -> Queue:
     return Queue(
         name=name,
         arguments=["receiver", "work", "benchmarks.handlers:receiver"],
-        owe=owe,
+        owe=partial(owe, handler=handler, lanes=lanes),
+        share=share,
         left=LEFT,
         table="receiver.dispatch",
         env=environment(servers),

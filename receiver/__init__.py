@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from receiver.events import Emitted, Event
     from receiver.handlers.policy import Dead, NotYet, Retry, RetryPolicy
     from receiver.storage.newer import update_if_newer, update_if_newer_sync
+    from receiver.storage.raw import RawTransaction
 
 __all__ = [
     "Dead",
@@ -20,6 +21,7 @@ __all__ = [
     "Emitted",
     "Event",
     "NotYet",
+    "RawTransaction",
     "Receiver",
     "Retry",
     "RetryPolicy",
@@ -33,6 +35,7 @@ _HOMES = {
     "Emitted": "receiver.events",
     "Event": "receiver.events",
     "NotYet": "receiver.handlers.policy",
+    "RawTransaction": "receiver.storage.raw",
     "Receiver": "receiver.app.receiver",
     "Retry": "receiver.handlers.policy",
     "RetryPolicy": "receiver.handlers.policy",

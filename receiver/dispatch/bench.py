@@ -124,6 +124,7 @@ async def _end(slot: Slot, line: Line, call: Call) -> None:
         await _settle(slot, line, call, None)
     finally:
         await slot.close()
+        slot.let_go(line)
 
 
 async def _settle(slot: Slot, line: Line, call: Call, error: HandlerTimedOut | None) -> None:

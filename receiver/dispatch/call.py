@@ -9,7 +9,7 @@ from typing import cast
 from receiver.dispatch.threads import HandlerThread
 from receiver.errors import HandlerError, HandlerTimedOut
 from receiver.events import Event
-from receiver.handlers import AsyncFunction, Handler, SyncFunction
+from receiver.handlers import AsyncFunction, Handler, RawFunction, SyncFunction
 from receiver.storage.sessions import Lender
 
 
@@ -34,7 +34,9 @@ class Caller:
         scope = asyncio.timeout(None if math.isinf(seconds) else seconds)
         try:
             async with scope:
-                if handler.is_async:
+                if handler.options.raw:
+                    await _call_raw(cast("RawFunction", handler.function), event, connection)
+                elif handler.is_async:
                     await _call(cast("AsyncFunction", handler.function), event, connection)
                 else:
                     await self._call_in_thread(cast("SyncFunction", handler.function), event, connection)
@@ -65,6 +67,12 @@ async def _call(function: AsyncFunction, event: Event, connection: Lender) -> No
     await session.flush()
 
 
+async def _call_raw(function: RawFunction, event: Event, connection: Lender) -> None:
+    tx = connection.lend_raw()
+    await function(event, tx)
+    await tx.flush()
+
+
 def _call_sync(function: SyncFunction, event: Event, connection: Lender) -> None:
     session = connection.lend_sync()
     result = function(event, session)
@@ -73,3 +81,11 @@ def _call_sync(function: SyncFunction, event: Event, connection: Lender) -> None
             result.close()
         raise HandlerError(f"handler {event.handler!r}: returned a coroutine; it or what wraps it must be `async def`")
     session.flush()
+
+
+def stops_us(error: BaseException) -> bool:
+    """Whether we are to stop; a handler may raise CancelledError for reasons of its own."""
+    task = asyncio.current_task()
+    return isinstance(error, KeyboardInterrupt) or (
+        isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling() > 0
+    )

@@ -45,6 +45,16 @@ class Line:
         self._took()
         return lease
 
+    def take_more(self, handler: str, most: int) -> list[Lease]:
+        """Up to `most` others of `handler`, for a batch."""
+        chosen: list[Lease] = []
+        others: list[Lease] = []
+        while len(chosen) < most and (lease := self.take_next()) is not None:
+            (chosen if lease.handler == handler else others).append(lease)
+        for lease in others:
+            self.put_back(lease)
+        return chosen
+
     def put_back(self, lease: Lease) -> None:
         """What was taken has not begun."""
         self.busy -= 1

@@ -11,6 +11,7 @@ from receiver.storage.leases import Ask, Claim, Lease
 
 _STRETCH: Final = 4
 _MOST_LOOK: Final = 1_024
+_MOST_LEASED: Final = 512
 
 
 class Quotas:
@@ -24,19 +25,21 @@ class Quotas:
     def __init__(self, registry: Registry, told: Told) -> None:
         self.circuits = {name: Circuit(name, time.monotonic, told) for name in registry.names()}
         self._limits = {handler.name: handler.options.concurrency for handler in registry}
+        self.batches = {handler.name: handler.options.batch for handler in registry}
+        """By handler: how many of it a slot takes at once."""
         self._held: Counter[str] = Counter()
         self._backlogged: set[str] = set()
         self._stretch: dict[str, int] = {}
 
     def ask(self, room: int) -> dict[str, Ask]:
-        """How much to lease of each handler when there is room for `room` in all.
+        """How much to lease of each handler when there is room for `room` slots in all.
 
         Those that had more than was asked of them share the room, so that none can starve the others.
         """
         share = max(1, room // max(1, len(self._backlogged)))
         asked = {}
         for name, circuit in self.circuits.items():
-            most = min(share, self._left(name, room))
+            most = min(share * self.batches[name], self._left(name, room), _MOST_LEASED)
             if circuit.is_open:
                 most = 1 if circuit.seconds_to_probe() == 0 and not self._held[name] else 0
             if most > 0:
@@ -62,11 +65,15 @@ class Quotas:
         self._held[lease.handler] -= 1
         return lease.lane is not None or self._limits[lease.handler] is not None
 
+    def load(self) -> float:
+        """How many slots all that is held takes."""
+        return sum(count / self.batches[name] for name, count in self._held.items())
+
     def seconds_to_probe(self) -> float | None:
         """How long until a probe may be leased; None: nothing waits for one."""
         waits = [circuit.seconds_to_probe() for circuit in self.circuits.values() if circuit.is_open]
         return min(waits, default=None)
 
     def _left(self, name: str, room: int) -> int:
-        limit = self._limits[name]
-        return room if limit is None else limit - self._held[name]
+        limit, batch = self._limits[name], self.batches[name]
+        return room * batch if limit is None else limit * batch - self._held[name]

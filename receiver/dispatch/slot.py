@@ -11,7 +11,8 @@ import structlog
 from structlog.contextvars import bind_contextvars
 
 from receiver.dispatch import verdict
-from receiver.dispatch.call import Caller
+from receiver.dispatch.batch import Batches
+from receiver.dispatch.call import Caller, stops_us
 from receiver.dispatch.circuit import Circuit, Told
 from receiver.dispatch.content import Readers, to_event
 from receiver.dispatch.line import Line
@@ -82,22 +83,71 @@ class Slot:
         self._name = name
         self._connection = connection
         self._caller = Caller(name)
+        self._batches = Batches(connection, self._handle)
         self._parts = parts
         self._begun: Lease | None = None
         """Whose transaction was begun behind the commit of the run before."""
+        self._hand: list[Lease] = []
+        """What was taken and is not settled, but for what runs now."""
         self._left = False
         self.call: Call | None = None
         """The handler that runs now."""
 
     async def serve(self, line: Line) -> None:
         """Run what the line gives, one after another, until cancelled."""
-        while True:
-            lease: Lease | None = await line.take()
-            while lease is not None:
-                started = time.monotonic()
-                following = await self._guarded(lease, line)
-                line.done(lease, time.monotonic() - started)
-                lease = following
+        try:
+            while True:
+                if not self._hand:
+                    await self._draw(line)
+                while self._hand:
+                    await self._alone(self._hand.pop(0), line)
+        finally:
+            self.let_go(line)
+
+    def let_go(self, line: Line) -> None:
+        """Give the line back what was taken and has not begun."""
+        while self._hand:
+            line.put_back(self._hand.pop())
+
+    async def _draw(self, line: Line) -> None:
+        """Take what is next; where it comes in batches, run one. What is in hand then is to be run alone."""
+        first = await line.take()
+        self._hand.append(first)
+        handler = self._parts.registry.get(first.handler)
+        if handler.options.batch == 1:
+            return
+        self._hand += line.take_more(first.handler, handler.options.batch - 1)
+        plain = [lease for lease in self._hand if self._is_plain(lease)]
+        if len(plain) > 1:
+            await self._together(plain, handler, line)
+
+    async def _together(self, leases: Sequence[Lease], handler: Handler, line: Line) -> None:
+        started = time.perf_counter()
+        try:
+            ran = await self._batches.run(leases, handler)
+        except BaseException:
+            if not self._left:
+                await self._connection.discard()
+            raise
+        elapsed = (time.perf_counter() - started) / len(leases)
+        for _ in ran.succeeded:
+            self._succeeded(handler, elapsed)
+        if ran.emitted:
+            self._parts.followed()
+        for lease, error in ran.failed.items():
+            await self._failed(lease, handler, error, elapsed)
+        for lease in (*ran.succeeded, *ran.failed):
+            self._hand.remove(lease)
+            line.done(lease, elapsed)
+
+    async def _alone(self, first: Lease, line: Line) -> None:
+        """Run one, and what is begun behind its commit."""
+        lease: Lease | None = first
+        while lease is not None:
+            started = time.monotonic()
+            following = await self._guarded(lease, line)
+            line.done(lease, time.monotonic() - started)
+            lease = following
 
     async def _guarded(self, lease: Lease, line: Line) -> Lease | None:
         try:
@@ -132,15 +182,21 @@ class Slot:
             if stops_us(error):
                 raise
             return None
-        self._parts.circuits[handler.name].ran(failed=False)
-        self._parts.observer.ran(handler.name, "succeeded", time.perf_counter() - started)
+        self._succeeded(handler, time.perf_counter() - started)
         return following
+
+    def _succeeded(self, handler: Handler, elapsed: float) -> None:
+        self._parts.circuits[handler.name].ran(failed=False)
+        self._parts.observer.ran(handler.name, "succeeded", elapsed)
 
     def succeeded_by(self) -> "Slot":
         """A slot in place of this one, which is left to its handler. What this one was to record, `settle` does."""
         self._left = True
         self._caller.close()
-        return Slot(self._name, self._connection, self._parts)
+        fresh = Slot(self._name, self._connection, self._parts)
+        running = None if self.call is None else self.call.lease
+        fresh._hand, self._hand = [lease for lease in self._hand if lease is not running], []
+        return fresh
 
     async def settle(self, call: Call, error: HandlerTimedOut | None) -> None:
         """Close the connection that another slot's handler has, and record what has become of its run.
@@ -234,7 +290,7 @@ class Slot:
 
     def _next(self, line: Line) -> Lease | None:
         lease = line.take_next()
-        if lease is None or self._is_plain(lease):
+        if lease is None or (self._is_plain(lease) and self._parts.registry.get(lease.handler).options.batch == 1):
             return lease
         line.put_back(lease)
         return None
@@ -291,11 +347,3 @@ class Slot:
                 await self._connection.discard()
                 await asyncio.sleep(RECONNECT.delay(tries, self._parts.draw()))
         return False  # the lease has run out by now, and its loss will be recorded
-
-
-def stops_us(error: BaseException) -> bool:
-    """Whether we are to stop; a handler may raise CancelledError for reasons of its own."""
-    task = asyncio.current_task()
-    return isinstance(error, KeyboardInterrupt) or (
-        isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling() > 0
-    )

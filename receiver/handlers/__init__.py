@@ -5,7 +5,7 @@ Reading order: `policy` (when to try again; what a handler may raise to decide i
 want), `owed` (what an arrival owes them, in which lanes).
 """
 
-from receiver.handlers.handler import AsyncFunction, Handler, Route, SyncFunction
+from receiver.handlers.handler import AsyncFunction, Handler, RawFunction, Route, SyncFunction
 from receiver.handlers.lanes import Lane, OnDead, lane_number
 from receiver.handlers.options import Options
 from receiver.handlers.owed import in_lanes
@@ -20,6 +20,7 @@ __all__ = [
     "NotYet",
     "OnDead",
     "Options",
+    "RawFunction",
     "Registry",
     "Retry",
     "RetryPolicy",

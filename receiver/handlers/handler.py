@@ -15,9 +15,12 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncSession
     from sqlalchemy.orm import Session
 
+    from receiver.storage.raw import RawTransaction
+
 AsyncFunction: TypeAlias = "Callable[[Event, AsyncSession], Awaitable[object]]"
 SyncFunction: TypeAlias = "Callable[[Event, Session], object]"
-Function: TypeAlias = "AsyncFunction | SyncFunction"
+RawFunction: TypeAlias = "Callable[[Event, RawTransaction], Awaitable[object]]"
+Function: TypeAlias = "AsyncFunction | SyncFunction | RawFunction"
 
 # The name stands in rows and, as a literal, in the dispatcher's own statements.
 _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.:-]{0,99}")

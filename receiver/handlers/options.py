@@ -7,6 +7,7 @@ from typing import Final
 from receiver.handlers.lanes import Lane, OnDead
 from receiver.handlers.policy import RetryPolicy
 
+MOST_BATCH: Final = 100
 DEFAULT_TIMEOUT: Final = 300.0
 """Seconds: a handler that hangs must not hold its dispatch for ever."""
 
@@ -28,6 +29,10 @@ class Options:
     """Whether a dead dispatch blocks its lane until it is replayed."""
     concurrency: int | None = None
     """Runs at once in one worker; None: as many as the worker has slots."""
+    raw: bool = False
+    """It is lent a `RawTransaction` instead of a session."""
+    batch: int = 1
+    """Most of its events that are completed in one transaction."""
 
     def __post_init__(self) -> None:
         """Refuse what could not work, where it is written."""
@@ -41,3 +46,5 @@ class Options:
             raise ValueError("on_dead='block' needs a lane to block: say lane='entity', or a function of the event")
         if self.concurrency is not None and self.concurrency < 1:
             raise ValueError(f"concurrency must be at least 1, not {self.concurrency!r}")
+        if not 1 <= self.batch <= MOST_BATCH:
+            raise ValueError(f"batch must be 1 to {MOST_BATCH}, not {self.batch!r}")

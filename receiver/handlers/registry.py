@@ -38,6 +38,8 @@ class Registry:
         lane: Lane | None = None,
         on_dead: OnDead = "pass",
         concurrency: int | None = None,
+        raw: bool = False,
+        batch: int = 1,
     ) -> Callable[[HandlerFunction], HandlerFunction]:
         """Decorate `async def handler(event, tx)` or `def handler(event, tx)`.
 
@@ -56,6 +58,9 @@ class Registry:
                 time, the oldest first; other lanes never wait.
             on_dead: in a lane: `block` keeps what is behind a dead dispatch waiting until it is replayed.
             concurrency: runs at once in one worker; None: as many as the worker has slots.
+            raw: lend it a `RawTransaction`, which is quicker than a session, to a coroutine function.
+            batch: most of its events that are completed in one transaction, 1 to 100. Row locks are held, and all of
+                them are undone, together; so not for what calls to the outside.
 
         Raises:
             HandlerError: it could not work. The message names the handler.
@@ -70,6 +75,8 @@ class Registry:
                     lane=lane,
                     on_dead=on_dead,
                     concurrency=concurrency,
+                    raw=raw,
+                    batch=batch,
                 )
             except ValueError as error:
                 raise HandlerError(f"handler {checked!r}, {place(function)}: {error}") from None
@@ -135,6 +142,8 @@ def _made(function: Function, route: Route, name: str, options: Options) -> Hand
             " get every one"
         )
     is_async = checked_kind(function, name)
+    if options.raw and not is_async:
+        raise HandlerError(f"handler {name!r}, {place(function)}: must be `async def` to be raw")
     return Handler(name=name, function=function, is_async=is_async, routes=(route,), options=options)
 
 

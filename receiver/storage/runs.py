@@ -4,25 +4,28 @@ The dispatcher's own statements go straight to asyncpg; the handler's session is
 """
 
 import asyncio
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Final
 
 import asyncpg
-from sqlalchemy.engine import RootTransaction
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 from sqlalchemy.orm import Session
 
 from receiver.errors import LeaseLost, StoreUnavailable, TransactionAborted, TransactionEnded
-from receiver.storage import outcomes
+from receiver.storage import outcomes, together
 from receiver.storage.engine import make_engine
 from receiver.storage.leases import Lease
+from receiver.storage.loans import Loan
 from receiver.storage.outcomes import Failure
 from receiver.storage.own import UNREACHABLE, OwnConnection
-from receiver.storage.sessions import emitted, lend, lend_sync, take_back
+from receiver.storage.raw import RawTransaction
 
 _ANSWER_SECONDS: Final = 10.0
 _COMMIT_SECONDS: Final = 60.0
+_ENDED: Final = "the handler ended the transaction by SQL of its own; use begin_nested(), or raise an exception"
+_NO_SAVEPOINT: Final = (asyncpg.InvalidSavepointSpecificationError, asyncpg.NoActiveSQLTransactionError)
 _FENCED: Final = "SELECT 1"
 """What Postgres says of a fence that found its row."""
 _IDLE_PART: Final = 0.75
@@ -59,7 +62,7 @@ class RunConnection:
         self.emitted = False
         """The last run has emitted something that handlers want."""
         self._own: OwnConnection | None = None
-        self._loan: tuple[Session, RootTransaction] | None = None
+        self._loan: Loan | None = None
         self._touching = asyncio.Lock()
         self._orphans: list[str] = []
 
@@ -77,7 +80,7 @@ class RunConnection:
         if self.alive:
             return
         await self.discard()
-        self._own = await OwnConnection.open(self._engine, outcomes.PREPARE)
+        self._own = await OwnConnection.open(self._engine, f"{outcomes.PREPARE};{together.PREPARE}")
         for end in self._orphans:
             await self._ask(end)
         self._orphans.clear()
@@ -97,19 +100,15 @@ class RunConnection:
 
     def lend(self) -> AsyncSession:
         """A session for a coroutine function, in the transaction that was begun."""
-        own = self._opened()
-        root = own.sync.begin()
-        session = lend(own.asynchronous)
-        self._loan = session.sync_session, root
-        return session
+        return self._lent().session()
 
     def lend_sync(self) -> Session:
         """The same for a plain function, which runs in a thread."""
-        own = self._opened()
-        root = own.sync.begin()
-        session = lend_sync(own.sync)
-        self._loan = session, root
-        return session
+        return self._lent().sync_session()
+
+    def lend_raw(self) -> RawTransaction:
+        """The same for a coroutine function that does without a session."""
+        return self._lent().raw()
 
     async def succeed(self, lease: Lease, following: Lease | None = None) -> bool:
         """Record success and commit, with all that the handler wrote; then begin the run that follows, as `begin` does.
@@ -129,19 +128,9 @@ class RunConnection:
         """
         own = self._opened()
         async with self._touching:
-            untouched = self._take_back()
-            if not own.alive:
-                raise StoreUnavailable("the connection was cut")
-            if not untouched:
-                raise TransactionAborted("the session's transaction was rolled back, and the handler went on")
+            self._end_loan(own)
             try:
-                said = await own.say(outcomes.succeed(lease, following), _COMMIT_SECONDS)
-            except asyncpg.InFailedSQLTransactionError as error:
-                raise TransactionAborted("a statement failed, and the handler went on") from error
-            except asyncpg.DivisionByZeroError as error:
-                raise TransactionEnded(
-                    "the handler ended the transaction by SQL of its own; use begin_nested(), or raise an exception"
-                ) from error
+                said = await _commit(own, outcomes.succeed(lease, following))
             except asyncpg.PostgresError:
                 if following is not None and await self._succeeded(own, lease):
                     return False  # it was the fence behind the commit that failed
@@ -149,6 +138,68 @@ class RunConnection:
         if following is not None and said != _FENCED:
             await self._ask("ROLLBACK")
         return said == _FENCED
+
+    async def begin_together(self, leases: Sequence[Lease]) -> bool:
+        """Begin the transaction of a batch and lock its dispatches; False, and no transaction, if one is not ours.
+
+        Args:
+            leases: of one handler, no suspects, at most one of each lane.
+
+        Raises:
+            StoreUnavailable: the connection cannot be used.
+        """
+        if await self._ask(together.fence(leases)) == f"SELECT {len(leases)}":
+            return True
+        await self.roll_back()
+        return False
+
+    async def mark(self) -> None:
+        """Set the savepoint to which `unmark` takes a batch back. Raises StoreUnavailable."""
+        await self._ask(together.SAVEPOINT)
+
+    async def keep(self, *, marked: bool) -> bool:
+        """End the loan to one handler of a batch; what it wrote belongs to the batch from now on.
+
+        Args:
+            marked: behind a savepoint, which is released.
+
+        Returns:
+            Whether it has emitted something that handlers want.
+
+        Raises:
+            as `succeed`.
+        """
+        own = self._opened()
+        async with self._touching:
+            self._end_loan(own)
+            if not own.raw.is_in_transaction():
+                raise TransactionEnded(_ENDED)
+            if marked:
+                await _commit(own, together.RELEASE)
+        return self.emitted
+
+    async def unmark(self) -> None:
+        """End the loan to one handler of a batch, and undo what it wrote since `mark`. Raises StoreUnavailable."""
+        self._forget_loan()
+        await self._ask(together.UNDO)
+
+    async def roll_back(self) -> None:
+        """Undo all of a batch. Raises StoreUnavailable."""
+        self._forget_loan()
+        await self._ask("ROLLBACK")
+
+    async def succeed_together(self, begun: Sequence[Lease], leases: Sequence[Lease]) -> None:
+        """Record the success of a batch and commit.
+
+        Args:
+            begun: what `begin_together` was given.
+            leases: those of them that succeeded.
+
+        Raises:
+            as `succeed`.
+        """
+        async with self._touching:
+            await _commit(self._opened(), together.succeed(begun, leases))
 
     async def fail(self, lease: Lease, failure: Failure, elapsed: float) -> bool:
         """Roll back whatever the handler wrote, then record the failure in a transaction of its own.
@@ -159,8 +210,7 @@ class RunConnection:
         Raises:
             StoreUnavailable: the connection cannot be used; the lease will run out.
         """
-        with suppress(SQLAlchemyError):  # a task that the handler left behind may be using the session
-            self._take_back()
+        self._forget_loan()
         return await self._ask(outcomes.fail(lease, failure, elapsed)) == "INSERT 0 1"
 
     async def bury(self, lease: Lease, reason: str, *, blocks: bool = False) -> bool:
@@ -208,15 +258,32 @@ class RunConnection:
             raise StoreUnavailable("the connection was cut")
         return self._own
 
-    def _take_back(self) -> bool:
-        """End the loan; whether nobody had ended the transaction behind our back. Sends nothing to Postgres."""
+    def _lent(self) -> Loan:
+        self._loan = Loan(self._opened(), self._touching)
+        return self._loan
+
+    def _end_loan(self, own: OwnConnection) -> None:
         loan, self._loan = self._loan, None
-        if loan is None:
-            return True
-        session, root = loan
-        self.emitted = any(arrival.owed for arrival in emitted(session))
-        untouched = root.is_active
-        if untouched:
-            root.close()
-        take_back(session)
-        return untouched
+        self.emitted = loan is not None and loan.emitted
+        untouched = loan is None or loan.end()
+        if not own.alive:
+            raise StoreUnavailable("the connection was cut")
+        if not untouched:
+            raise TransactionAborted("the session's transaction was rolled back, and the handler went on")
+
+    def _forget_loan(self) -> None:
+        """End the loan of a run that failed."""
+        loan, self._loan = self._loan, None
+        with suppress(SQLAlchemyError):  # a task that the handler left behind may be using the session
+            if loan is not None:
+                loan.end()
+
+
+async def _commit(own: OwnConnection, sql: str) -> str:
+    """Say what ends a run; what Postgres has against it, in words of ours."""
+    try:
+        return await own.say(sql, _COMMIT_SECONDS)
+    except asyncpg.InFailedSQLTransactionError as error:
+        raise TransactionAborted("a statement failed, and the handler went on") from error
+    except (asyncpg.DivisionByZeroError, *_NO_SAVEPOINT) as error:
+        raise TransactionEnded(_ENDED) from error

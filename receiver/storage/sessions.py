@@ -8,6 +8,7 @@ from sqlalchemy.orm import Session, SessionTransaction
 
 from receiver.errors import TransactionIsOurs
 from receiver.storage.arrivals import Arrival
+from receiver.storage.raw import RawTransaction
 
 
 class LentSession(Session):
@@ -53,6 +54,9 @@ class Lender(Protocol):
 
     def lend_sync(self) -> Session:
         """For a plain function, which runs in a thread."""
+
+    def lend_raw(self) -> RawTransaction:
+        """For a coroutine function that does without a session."""
 
 
 def lend_sync(connection: Connection) -> LentSession:

@@ -3,6 +3,7 @@
 It refuses what the commit of a real run would refuse, and leaves the transaction to its owner.
 """
 
+import asyncio
 import datetime as dt
 from contextlib import suppress
 from typing import Final, Self
@@ -17,6 +18,7 @@ from receiver.storage.arrivals import Arrival
 from receiver.storage.emits import standing
 from receiver.storage.engine import Connection as RawConnection
 from receiver.storage.engine import raw_connection
+from receiver.storage.raw import RawTransaction
 from receiver.storage.sessions import emitted, lend, lend_sync, take_back
 
 _ABORTED: Final = "25P02"
@@ -42,6 +44,7 @@ class Trial:
         self._savepoint = savepoint
         self._owner = owner
         self._lent: Session | None = None
+        self._lent_raw: RawTransaction | None = None
         self.emitted: list[tuple[Arrival, dt.datetime]] = []
         """After `keep`: what was emitted, each with its time of arrival."""
 
@@ -78,6 +81,11 @@ class Trial:
         """The same for a plain function, which runs in a thread."""
         self._lent = lend_sync(self._savepoint.connection)
         return self._lent
+
+    def lend_raw(self) -> RawTransaction:
+        """For a coroutine function that does without a session."""
+        self._lent_raw = RawTransaction(self._raw, asyncio.Lock(), self.lend)
+        return self._lent_raw
 
     async def keep(self) -> None:
         """Make what the handler wrote a part of the transaction, as far as a commit would have taken it.
@@ -140,6 +148,8 @@ class Trial:
     def _take_back(self) -> None:
         if self._owner is not None:
             self._owner.expire_all()
+        if self._lent_raw is not None:
+            self._lent_raw.end()
         lent, self._lent = self._lent, None
         if lent is not None:
             take_back(lent)

@@ -5,8 +5,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, Literal
 
 from receiver.app.receiver import Receiver
-from receiver.dispatch.call import Caller
-from receiver.dispatch.slot import stops_us
+from receiver.dispatch.call import Caller, stops_us
 from receiver.dispatch.verdict import judge, spoiled
 from receiver.errors import HandlerError
 from receiver.events import Event, parse_exactly

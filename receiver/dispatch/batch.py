@@ -1,0 +1,133 @@
+"""A batch: several events of one handler, one after another in one transaction, completed by one commit.
+
+At first without savepoints, which cost as much as all the rest: if one of them fails, everything is rolled back and run
+again, each behind a savepoint of its own. So one that fails is alone in that. What a batch cannot settle (a commit that
+is refused, a connection that is cut, a dispatch that is somebody else's by now) is left to be run alone, as if there
+were no batches.
+"""
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+import structlog
+
+from receiver.dispatch import verdict
+from receiver.dispatch.call import stops_us
+from receiver.errors import StoreUnavailable, TransactionEnded
+from receiver.handlers import Handler
+from receiver.observability.failpoints import failpoint
+from receiver.storage.leases import Lease, StoredEvent
+from receiver.storage.runs import RunConnection
+
+log = structlog.get_logger(__name__)
+
+Handle: TypeAlias = Callable[[Lease, Handler, StoredEvent], Awaitable[None]]
+
+
+@dataclass(kw_only=True)
+class Ran:
+    """What became of a batch."""
+
+    succeeded: list[Lease] = field(default_factory=list)
+    """Committed."""
+    failed: dict[Lease, BaseException] = field(default_factory=dict)
+    """To be recorded, with what they raised."""
+    alone: list[Lease] = field(default_factory=list)
+    """To be run alone; nothing of theirs was committed."""
+    emitted: bool = False
+    """One that succeeded has emitted something that handlers want."""
+
+
+class Batches:
+    """Runs batches, one at a time.
+
+    Args:
+        connection: of the slot.
+        handle: calls a handler in the transaction that is open on it.
+    """
+
+    def __init__(self, connection: RunConnection, handle: Handle) -> None:
+        self._connection = connection
+        self._handle = handle
+        self._careful = False
+        """The last batch had one that failed: savepoints from the start."""
+
+    async def run(self, leases: Sequence[Lease], handler: Handler) -> Ran:
+        """Run them and commit. Whatever goes wrong stands in what is returned.
+
+        Cancelled, it raises; the transaction is then to be closed with its connection.
+
+        Args:
+            leases: of `handler`, each with its event; at most one of each lane.
+            handler: theirs.
+        """
+        try:
+            await self._connection.open()
+            ran = await self._pass(leases, handler, careful=self._careful)
+            if ran is None:
+                ran = await self._pass(leases, handler, careful=True) or Ran(alone=list(leases))
+        except StoreUnavailable:
+            await self._connection.discard()
+            return Ran(alone=list(leases))
+        self._careful = bool(ran.failed)
+        return ran
+
+    async def _pass(self, leases: Sequence[Lease], handler: Handler, *, careful: bool) -> Ran | None:
+        """Run them once; None: one failed, all is rolled back, and savepoints will tell which."""
+        if not await self._connection.begin_together(leases):
+            return Ran(alone=list(leases))
+        ran = Ran()
+        for position, lease in enumerate(leases):
+            try:
+                ran.emitted |= await self._one(lease, handler, careful=careful)
+            except StoreUnavailable:
+                raise
+            except TransactionEnded as error:
+                return await self._ended(leases, position + 1, error)
+            except BaseException as error:
+                if stops_us(error):
+                    raise
+                if verdict.spoiled(error) or not self._connection.alive:
+                    await self._connection.discard()
+                    return Ran(failed={lease: error}, alone=[other for other in leases if other is not lease])
+                if not careful:
+                    await self._connection.roll_back()
+                    return None
+                await self._connection.unmark()
+                ran.failed[lease] = error
+            else:
+                ran.succeeded.append(lease)
+        return await self._commit(leases, ran)
+
+    async def _one(self, lease: Lease, handler: Handler, *, careful: bool) -> bool:
+        stored = lease.event
+        if stored is None:
+            raise LookupError("a batch is made of events that are there")
+        if careful:
+            await self._connection.mark()
+        await self._handle(lease, handler, stored)
+        return await self._connection.keep(marked=careful)
+
+    async def _commit(self, leases: Sequence[Lease], ran: Ran) -> Ran:
+        if not ran.succeeded:
+            await self._connection.roll_back()
+            return ran
+        failpoint("worker_before_commit")
+        try:
+            await self._connection.succeed_together(leases, ran.succeeded)
+        except TransactionEnded as error:
+            return await self._ended(leases, len(leases), error)
+        except StoreUnavailable:
+            raise
+        except Exception as error:  # noqa: BLE001 - Postgres refused it, for one of them; alone, that one is found
+            log.warning("batch_refused", error=type(error).__name__, count=len(ran.succeeded))
+            await self._connection.roll_back()
+            return Ran(alone=list(leases))
+        failpoint("worker_after_commit")
+        return ran
+
+    async def _ended(self, leases: Sequence[Lease], count: int, error: TransactionEnded) -> Ran:
+        """A handler ended the transaction: what the first `count` wrote may be out, and must not be written again."""
+        await self._connection.roll_back()
+        return Ran(failed=dict.fromkeys(leases[:count], error), alone=list(leases[count:]))

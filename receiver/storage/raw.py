@@ -1,0 +1,96 @@
+"""What a `raw=True` handler is lent: the statements of the asyncpg connection, in a transaction that stays ours."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from contextlib import asynccontextmanager
+
+import asyncpg
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from receiver.errors import TransactionIsOurs
+from receiver.storage.engine import Connection
+
+
+class RawTransaction:
+    """The transaction of one run, as asyncpg sees it: `$1` for parameters, rows as `asyncpg.Record`.
+
+    Half the cost of a session for a handler that writes its SQL itself. One statement runs at a time. After the run
+    each method raises `transaction_is_ours`.
+
+    Args:
+        connection: with the transaction.
+        turn: held by each statement.
+        session: makes a session in the same transaction.
+    """
+
+    def __init__(self, connection: Connection, turn: asyncio.Lock, session: Callable[[], AsyncSession]) -> None:
+        self._connection: Connection | None = connection
+        self._turn = turn
+        self._make_session = session
+        self._session: AsyncSession | None = None
+        self._savepoints = 0
+
+    async def execute(self, query: str, *values: object, timeout: float | None = None) -> str:  # noqa: ASYNC109
+        """Run one statement, or several without values; the status of the last, such as `UPDATE 1`.
+
+        Args:
+            query: SQL.
+            values: for `$1`, `$2` …
+            timeout: seconds.
+        """
+        async with self._turn:
+            return await self._lent().execute(query, *values, timeout=timeout)
+
+    async def executemany(self, query: str, values: Iterable[Sequence[object]]) -> None:
+        """Run one statement for each of `values`."""
+        async with self._turn:
+            await self._lent().executemany(query, values)
+
+    async def fetch(self, query: str, *values: object) -> list[asyncpg.Record]:
+        """All rows."""
+        async with self._turn:
+            return await self._lent().fetch(query, *values)
+
+    async def fetchrow(self, query: str, *values: object) -> asyncpg.Record | None:
+        """The first row, or None."""
+        async with self._turn:
+            return await self._lent().fetchrow(query, *values)
+
+    async def fetchval(self, query: str, *values: object) -> object:
+        """The first column of the first row, or None."""
+        async with self._turn:
+            return await self._lent().fetchval(query, *values)
+
+    @asynccontextmanager
+    async def savepoint(self) -> AsyncIterator[None]:
+        """A part that is undone alone if it raises."""
+        self._savepoints += 1
+        name = f"receiver_{self._savepoints}"
+        await self.execute(f"SAVEPOINT {name}")
+        try:
+            yield
+        except BaseException:
+            await self.execute(f"ROLLBACK TO SAVEPOINT {name}; RELEASE SAVEPOINT {name}")
+            raise
+        await self.execute(f"RELEASE SAVEPOINT {name}")
+
+    def session(self) -> AsyncSession:
+        """A session in the same transaction, the same one each time, for `receiver.emit` or a part with the ORM."""
+        self._lent()
+        if self._session is None:
+            self._session = self._make_session()
+        return self._session
+
+    async def flush(self) -> None:
+        """Send to Postgres what the session holds, if there is one."""
+        if self._session is not None:
+            await self._session.flush()
+
+    def end(self) -> None:
+        """End the loan."""
+        self._connection = None
+
+    def _lent(self) -> Connection:
+        if self._connection is None:
+            raise TransactionIsOurs("the run is over, and with it the transaction that its handler was lent")
+        return self._connection
