@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 import asyncpg
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from receiver.errors import TransactionIsOurs
+from receiver.errors import HandlerError
 from receiver.storage.engine import Connection
 
 
@@ -15,7 +15,7 @@ class RawTransaction:
     """The transaction of one run, as asyncpg sees it: `$1` for parameters, rows as `asyncpg.Record`.
 
     Half the cost of a session for a handler that writes its SQL itself. One statement runs at a time. After the run
-    each method raises `transaction_is_ours`.
+    each method raises HandlerError.
 
     Args:
         connection: with the transaction.
@@ -92,5 +92,5 @@ class RawTransaction:
 
     def _lent(self) -> Connection:
         if self._connection is None:
-            raise TransactionIsOurs("the run is over, and with it the transaction that its handler was lent")
+            raise HandlerError("the run is over, and with it the transaction that its handler was lent")
         return self._connection

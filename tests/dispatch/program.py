@@ -32,6 +32,11 @@ async def pay(event: Event, tx: AsyncSession) -> None:
     await _write(event, tx)
 
 
+async def pay_together(event: Event, tx: AsyncSession) -> None:
+    """The same, several in one transaction."""
+    await _write(event, tx)
+
+
 async def poison(event: Event, tx: AsyncSession) -> None:
     """Kill the worker that runs it."""
     await _write(event, tx)
@@ -123,12 +128,14 @@ class Silent:
 async def main(database_url: str, redis_url: str, handlers: str) -> None:
     """Work until SIGTERM."""
     functions: tuple[Function, ...] = (
-        *(pay, poison, leave, fail, wait, wait_sync, freeze, charge, emits, hear, stubborn, hang, block),
+        *(pay, pay_together, poison, leave, fail, wait, wait_sync, freeze, charge, emits, hear, stubborn, hang, block),
     )
     known = {getattr(function, "__name__", ""): function for function in functions}
     for name in handlers.split(","):
         timeout = 0.2 if name in {"wait", "wait_sync"} else None
-        receiver.on("internal" if name == "hear" else "stripe", name=name, timeout=timeout)(known[name])
+        batch = 10 if name == "pay_together" else 1
+        source = "internal" if name == "hear" else "stripe"
+        receiver.on(source, name=name, timeout=timeout, batch=batch)(known[name])
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
     await Worker(
