@@ -1,9 +1,10 @@
 """Runs what is owed: leases due dispatches and hands each to its handler, in the transaction that records success.
 
 Reading order: `dispatcher` (start, heartbeat, drain), `feed` (what is leased and how far ahead), `bench` (the slots,
-and what replaces one whose handler will not stop), `slot` (one run from fence to outcome), `call` (the handler itself),
-`threads` (a handler that is a plain function), `verdict` (what a failure comes to), `content` (from a row to the event
-that a handler is given), `presence` (what operators are told), `standstill` (a handler that stops the whole loop).
+and what replaces one whose handler will not stop), `line` (what waits for them), `slot` (one run from fence to
+outcome), `batch` (several in one transaction), `call` (the handler itself), `threads` (a handler that is a plain
+function), `verdict` (what a failure comes to), `content` (from a row to the event that a handler is given), `presence`
+(what operators are told), `standstill` (a handler that stops the whole loop).
 Beside them, `replayer` steps replay jobs, and `missing` says what such a job creates.
 """
 
