@@ -3,6 +3,7 @@
 import asyncio
 import uuid
 from collections import Counter
+from contextlib import suppress
 
 import asyncpg
 import pytest
@@ -258,21 +259,24 @@ async def test_a_worker_that_dies_around_its_commit(shop: Shop, place: str) -> N
     assert await shop.rows("SELECT count(*), count(DISTINCT event_id) FROM effect") == [(6, 6)]
 
 
-async def swallows(event: Event, tx: RawTransaction) -> None:
-    await write(event, tx)
-    while event.id in ODD:
-        try:
-            await asyncio.sleep(60)
-        except asyncio.CancelledError:
-            continue
-
-
 async def test_a_handler_that_will_not_stop_is_left_behind_and_the_others_go_on(shop: Shop) -> None:
     events = [await shop.deliver() for _ in range(4)]
     ODD.add(events[1])
+    released = asyncio.Event()
+    left: list[asyncio.Task[object] | None] = []
+
+    async def swallows(event: Event, tx: RawTransaction) -> None:
+        await write(event, tx)
+        if event.id in ODD:
+            left.append(asyncio.current_task())
+        while event.id in ODD and not released.is_set():
+            with suppress(asyncio.CancelledError):
+                await released.wait()
+
     async with shop.working(batched(swallows, timeout=0.2), concurrency=1, lease_seconds=1):
         await shop.until_done()
-    ODD.clear()
+    released.set()
+    await asyncio.wait([task for task in left if task is not None])
     assert {row[0] for row in await shop.rows("SELECT event_id FROM effect")} == {events[0], *events[2:]}
     assert await shop.effects() == 3
 
