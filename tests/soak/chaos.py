@@ -46,6 +46,12 @@ class Scene:
         """Servers and workers."""
         return [*self.servers, *self.workers]
 
+    async def victim(self) -> Member:
+        """A program that runs; not before nearly all do, or most would spend the soak starting."""
+        while sum(member.runs for member in self.members) < len(self.members) - 1:  # noqa: ASYNC110
+            await asyncio.sleep(0.1)
+        return self.draw.choice([member for member in self.members if member.runs])
+
     async def execute(self, sql: str, *values: object) -> None:
         """Run a statement on a connection of its own."""
         connection = await asyncpg.connect(self.database_url, timeout=5)
@@ -66,19 +72,19 @@ class Scene:
 
 
 async def kill(scene: Scene) -> None:
-    scene.draw.choice(scene.members).kill()
+    (await scene.victim()).kill()
 
 
 async def stop(scene: Scene) -> None:
-    await scene.draw.choice(scene.members).stop()
+    await (await scene.victim()).stop()
 
 
 async def freeze(scene: Scene) -> None:
-    await scene.draw.choice(scene.members).freeze(scene.draw.random() * 4)
+    await (await scene.victim()).freeze(scene.draw.random() * 4)
 
 
 async def die_at_a_point(scene: Scene) -> None:
-    member = scene.draw.choice(scene.members)
+    member = await scene.victim()
     member.fail_at(scene.draw.choice(SERVER_POINTS if member in scene.servers else WORKER_POINTS))
 
 

@@ -29,7 +29,6 @@ class Member:
         self.name = name
         self.complaints: list[str] = []
         """Ends that nobody had asked for."""
-        self.starts = 0
         self.log = folder / f"{name.replace(' ', '-')}.log"
         self._command = command
         self._folder = folder
@@ -38,6 +37,7 @@ class Member:
         self._ready = asyncio.Event()
         self._told = False
         self._failpoint = ""
+        self._was_ready = False
 
     async def keep(self) -> None:
         """Start it, and again whenever it ends, until cancelled; then it ends as well."""
@@ -49,6 +49,11 @@ class Member:
                 await asyncio.sleep(0.1)
         finally:
             await self.end()
+
+    @property
+    def runs(self) -> bool:
+        """It has said that it is ready, and has not ended since."""
+        return self._ready.is_set()
 
     def kill(self) -> None:
         """SIGKILL."""
@@ -93,8 +98,7 @@ class Member:
         await self._ready.wait()
 
     async def _start(self) -> asyncio.subprocess.Process:
-        self._told = False
-        self.starts += 1
+        self._told = self._was_ready = False
         armed, self._failpoint = self._failpoint, ""
         environment = {name: value for name, value in os.environ.items() if not name.startswith("RECEIVER_")}
         environment |= {**self._variables, "PYTHONPATH": str(Path(receiver.__file__).parents[1])}
@@ -121,6 +125,7 @@ class Member:
             said += part
             with suppress(json.JSONDecodeError):
                 json.loads(said)
+                self._was_ready = True
                 self._ready.set()
                 return
 
@@ -129,12 +134,14 @@ class Member:
         killed = status == -signal.SIGKILL
         # A handler of the soak calls os._exit(0) now and then.
         done = status == 0 and (self._told or self._command == "work")
-        early = status == -signal.SIGTERM and not self._ready.is_set()
+        early = status == -signal.SIGTERM and not self._was_ready
         if not (killed or done or early):
             self.complaints.append(f"{self.name} ended with {status}; see {self.log}")
         self._ready.clear()
 
     def _send(self, number: signal.Signals) -> None:
+        if number in {signal.SIGKILL, signal.SIGTERM}:
+            self._ready.clear()
         if self._process is not None and self._process.returncode is None:
             with suppress(ProcessLookupError):
                 self._process.send_signal(number)

@@ -38,8 +38,8 @@ SETTINGS: Final[Mapping[str, object]] = {
     "grace_seconds": 3,
     "concurrency": 8,
 }
-QUIET_SECONDS: Final = 120.0
-"""In which all must be done once nothing goes wrong any more."""
+STUCK_SECONDS: Final = 60.0
+"""Without any progress once nothing goes wrong any more."""
 REPLAY_SECONDS: Final = 3.0
 IMPATIENT: Final = 0.2
 COUNTS: Final = """
@@ -130,13 +130,15 @@ async def suffer(soak: Soak, scene: chaos.Scene) -> None:
 
 
 async def calm(soak: Soak, scene: chaos.Scene) -> None:
-    """Nothing goes wrong any more: all must be done in time. Handlers may still give up, so the dead are replayed."""
+    """Nothing goes wrong any more, so all gets done. Handlers may still give up: what is dead is replayed."""
     soak.step = "waiting for quiet"
     ledger = Ledger(scene.database_url, "")
-    deadline = time.monotonic() + QUIET_SECONDS
-    while time.monotonic() < deadline and not await ledger.value(DONE):
+    done, moved_at = -1, time.monotonic()
+    while not await ledger.value(DONE) and time.monotonic() < moved_at + STUCK_SECONDS:
         await replay(soak, scene, "dead")
         await asyncio.sleep(0.5)
+        before, done = done, int(str(await ledger.value("SELECT count(*) FROM effect")))
+        moved_at = time.monotonic() if done > before else moved_at
 
 
 async def keep_replaying(soak: Soak, scene: chaos.Scene) -> None:
