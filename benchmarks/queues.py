@@ -70,7 +70,8 @@ def contenders(servers: EmbeddedServers) -> list[Queue]:
         ),
         _receiver(servers, "receiver, raw SQL, batch=20", "mark_paid_together", share=2.0),
         _receiver(servers, "receiver, SQL through a session", "mark_paid"),
-        _receiver(servers, "receiver, ORM", "mark_paid_orm", share=0.5),
+        _receiver(servers, "receiver, ORM: update of a class", "mark_paid_orm", share=0.5),
+        _receiver(servers, "receiver, ORM: load and change", "mark_paid_object", share=0.5),
         _receiver(servers, "receiver, raw SQL, 1,000 lanes", "mark_paid_in_lane", lanes=LANES),
         _receiver(servers, "receiver, raw SQL, 2 processes", "mark_paid_raw", processes=2),
         _receiver(

@@ -64,7 +64,8 @@ class Caller:
 async def _call(function: AsyncFunction, event: Event, connection: Lender) -> None:
     session = connection.lend()
     await function(event, session)
-    await session.flush()
+    if session.new or session.dirty or session.deleted:  # a flush of nothing costs a greenlet all the same
+        await session.flush()
 
 
 async def _call_raw(function: RawFunction, event: Event, connection: Lender) -> None:

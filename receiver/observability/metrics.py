@@ -44,13 +44,14 @@ class IngressMetrics:
 
 
 class DispatchMetrics:
-    """Counts and times of handler runs."""
+    """Counts and times of handler runs. Children are kept, as above."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self._runs = Counter("receiver_attempts", "Handler runs by outcome", ["handler", "outcome"], registry=registry)
         self._seconds = Histogram(
             "receiver_handler_seconds", "Duration of handler runs", ["handler"], buckets=_BUCKETS, registry=registry
         )
+        self._children: dict[tuple[str, str], tuple[Counter, Histogram]] = {}
         self._open = Gauge(
             "receiver_circuit_open", "1: only probes of this handler run here", ["handler"], registry=registry
         )
@@ -61,5 +62,10 @@ class DispatchMetrics:
 
     def ran(self, handler: str, outcome: str, seconds: float) -> None:
         """Count one run."""
-        self._runs.labels(handler, outcome).inc()
-        self._seconds.labels(handler).observe(seconds)
+        key = (handler, outcome)
+        found = self._children.get(key)
+        if found is None:
+            found = self._children[key] = (self._runs.labels(handler, outcome), self._seconds.labels(handler))
+        runs, durations = found
+        runs.inc()
+        durations.observe(seconds)
