@@ -92,9 +92,9 @@ def _latency(latency: list[Latency]) -> Table:
 
 
 def _claims(claims: list[Claims]) -> Table:
-    table = _table("Claims of 32 due dispatches", *("due rows behind them", "p50 ms", "worst ms"))
+    table = _table("Claims of 32 due dispatches", *("due beside them", "p50 ms", "worst ms"))
     for row in claims:
-        table.add_row(f"{row.behind:,}", f"{row.p50_ms:.2f}", f"{row.worst_ms:.1f}")
+        table.add_row(row.behind, f"{row.p50_ms:.2f}", f"{row.worst_ms:.1f}")
     return table
 
 
