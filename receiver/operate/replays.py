@@ -1,5 +1,6 @@
 """Runs dispatches again: one event's at once, many as a job that the workers step."""
 
+from contextlib import suppress
 from typing import Final
 
 import msgspec
@@ -29,8 +30,18 @@ class Replayed(msgspec.Struct, frozen=True, kw_only=True):
     """Those that had succeeded, and are left alone; sorted."""
 
 
+class _Undone(Exception):
+    """Takes a transaction back."""
+
+
 async def replay_event(
-    connection: Connection, wanted: str, said: Said, *, handler: str | None = None, again: bool = False
+    connection: Connection,
+    wanted: str,
+    said: Said,
+    *,
+    handler: str | None = None,
+    again: bool = False,
+    dry_run: bool = False,
 ) -> Replayed:
     """Make the dispatches of one event due now, and record it in the audit log in the same commit.
 
@@ -42,6 +53,7 @@ async def replay_event(
         said: by whom, and why.
         handler: only this one's.
         again: also what succeeded.
+        dry_run: undo it, and only say what it would have been.
 
     Raises:
         EventUnknown: there is no such event, or more than one.
@@ -49,10 +61,13 @@ async def replay_event(
         NothingToReplay: nothing could be run again.
     """
     row = await find(connection, wanted)
-    async with connection.transaction():
-        handlers = await replays.replay_event(connection, row.id, handler, again=again)
-        if handlers:
-            await audit.write(connection, "replay_event", row.id, said, {"handlers": handlers, "again": again})
+    with suppress(_Undone):
+        async with connection.transaction():
+            handlers = await replays.replay_event(connection, row.id, handler, again=again)
+            if handlers:
+                await audit.write(connection, "replay_event", row.id, said, {"handlers": handlers, "again": again})
+            if dry_run:
+                raise _Undone
     owed = [one for one in await views.dispatches(connection, row.id) if handler in {None, one.handler}]
     succeeded = tuple(one.handler for one in owed if one.state == "succeeded" and one.handler not in handlers)
     if not handlers:

@@ -112,6 +112,9 @@ def test_what_died_is_listed_and_replayed(cli: Cli, with_shop: Shop) -> None:
     assert str(event_id) in human.out
     assert human.err.endswith("dead dispatches\n")
 
+    said = cli("replay", external_id, "--dry-run")
+    assert (said.code, said.out) == (0, "1 dispatches would be due again: mark_paid\n")
+    assert own(cli, external_id)["state"] == "dead"
     said = cli("replay", external_id, "--json")
     assert (said.code, said.fields()) == (
         0,

@@ -72,7 +72,7 @@ WRONG = {
     "replay --handler a --until soon": "usage: Invalid value for --until: 'soon' is neither an age",
     "replay --handler a --rate 0": "usage: Invalid value for '--rate'",
     "replay evt_1 --rate 5": "usage: Invalid value for --rate: goes with filters, not with one event",
-    "replay evt_1 --dry-run": "usage: Invalid value for --dry-run: goes with filters",
+    "replay evt_1 --detach": "usage: Invalid value for --detach: goes with filters",
     "replay evt_1 --source a": "usage: Invalid value for --source: goes with filters",
     "replays pause": "usage: Missing argument 'ID'",
     "serve": "usage: Missing argument 'TARGET'",

@@ -58,8 +58,10 @@ def replay(
     filters = {"--source": source, "--type": event_type, "--state": state, "--reason": reason}
     filters |= {"--since": since, "--until": until}
     if event_id is not None:
-        _refuse({**filters, "--rate": rate, "--dry-run": dry_run or None, "--detach": detach or None})
-        _print(asyncio.run(_replay_event(event_id, said(by, why), handler, embedded, again=again)), as_json=as_json)
+        _refuse({**filters, "--rate": rate, "--detach": detach or None})
+        who = said(by, why)
+        done = asyncio.run(_replay_event(event_id, who, handler, embedded, again=again, dry_run=dry_run))
+        _print(done, "would be due" if dry_run else "are due", as_json=as_json)
         return
     if handler is None and not any(value is not None for value in filters.values()):
         raise typer.BadParameter("name an event, or a handler with --handler, or another filter", param_hint="EVENT")
@@ -77,7 +79,7 @@ def _refuse(given: dict[str, object]) -> None:
     for option, value in given.items():
         if value is not None:
             raise typer.BadParameter(
-                "goes with filters, not with one event, which takes --handler, --again, --why and --by",
+                "goes with filters, not with one event, which takes --handler, --again, --dry-run, --why and --by",
                 param_hint=option,
             )
 
@@ -108,13 +110,13 @@ def _selection(
 
 
 async def _replay_event(
-    event_id: str, who: "Said", handler: str | None, embedded: Path | None, *, again: bool
+    event_id: str, who: "Said", handler: str | None, embedded: Path | None, *, again: bool, dry_run: bool
 ) -> "Replayed":
     from receiver.cli.servers import opened_database
     from receiver.operate.replays import replay_event
 
     async with opened_database(embedded) as connection:
-        return await replay_event(connection, event_id, who, handler=handler, again=again)
+        return await replay_event(connection, event_id, who, handler=handler, again=again, dry_run=dry_run)
 
 
 async def _preview(selection: "Selection", embedded: Path | None) -> "Preview":
@@ -136,11 +138,11 @@ async def _start(
         return await start(connection, selection, who, rate=rate, again=again)
 
 
-def _print(done: "Replayed", *, as_json: bool) -> None:
+def _print(done: "Replayed", what: str, *, as_json: bool) -> None:
     if as_json:
         emit_json(done)
         return
-    emit(f"{done.replayed} dispatches are due again: {', '.join(done.handlers)}")
+    emit(f"{done.replayed} dispatches {what} again: {', '.join(done.handlers)}")
     if done.succeeded:
         note(f"left alone, for they succeeded: {', '.join(done.succeeded)}; --again would run them too")
 
