@@ -59,7 +59,7 @@ class Gate:
         """A request is through, and its answer is not complete."""
         self.connected = False
         self.pid = 0
-        """Of the backend behind it."""
+        """Of the backend behind it; 0: none. Numbers of backends that have ended are soon others'."""
 
     async def open(self) -> str:
         """Start; the URL that leads through it."""
@@ -88,9 +88,14 @@ class Gate:
             writer.transport.abort()
         self._writers.clear()
         self.waits = self.asking = self.connected = False
+        self.pid = 0
+
+    def tell(self) -> None:
+        """Something has changed that those who wait in `changes` want to know."""
+        self._changed.set()
 
     async def changes(self, seconds: float) -> None:
-        """Returns when something has passed or has come to stand before the gate, or after `seconds`."""
+        """Returns when something has passed, has come to stand before the gate, or is told; or after `seconds`."""
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._changed.wait()
@@ -138,4 +143,5 @@ class Gate:
         writer.transport.abort()
         if self._newest is writer:
             self.asking = self.connected = False
+            self.pid = 0
             self._changed.set()

@@ -11,10 +11,11 @@ from receiver.storage.engine import Connection
 from tests.dispatch.gate import Gate
 
 _LOOK_SECONDS: Final = 0.002
+_SOON_SECONDS: Final = 0.01
 _LONGEST_SECONDS: Final = 60.0
 _BACKENDS: Final = """
 SELECT pid, EXISTS (SELECT FROM pg_locks AS l WHERE l.pid = a.pid AND NOT granted) AS blocked
-FROM pg_stat_activity AS a WHERE pid = ANY($1::int[])
+FROM pg_stat_activity AS a WHERE pid = ANY($1::int[]) AND datname = current_database()
 """
 """Those that are there. Who is granted a lock is not blocked by the time that its giver's answer is heard."""
 
@@ -34,6 +35,8 @@ class Session:
         self.url = url
         self.hurt = True
         """It was cut, or ended, or not yet opened: its call may fail."""
+        self.blocked = False
+        """Its call was seen to wait in PostgreSQL."""
         self._call: asyncio.Task[None] | None = None
 
     @property
@@ -60,7 +63,9 @@ class Session:
         """
         assert not self.busy
         self.gate.shut = stepped
+        self.blocked = False
         self._call = asyncio.create_task(call, name=self.name)
+        self._call.add_done_callback(lambda _: self.gate.tell())
 
     def step(self) -> None:
         """Let its next request through."""
@@ -107,14 +112,21 @@ async def settle(monitor: Connection, sessions: Sequence[Session], orphans: set[
         sessions: all that there are.
         orphans: backends whose programs are gone; those that have ended are taken out.
     """
-    until = asyncio.get_running_loop().time() + _LONGEST_SECONDS
+    clock = asyncio.get_running_loop().time
+    began = clock()
     while (unsettled := [session for session in sessions if not session.settled]) or orphans:
+        moving = [session for session in unsettled if not session.blocked]
+        if moving and clock() < began + _SOON_SECONDS:  # most calls are soon over: PostgreSQL need not be asked
+            await moving[0].gate.changes(_LOOK_SECONDS)
+            continue
         there = await _backends(monitor, [*orphans, *(session.gate.pid for session in unsettled)])
         orphans &= there.keys()
-        running = [session for session in unsettled if not there.get(session.gate.pid)]
+        for session in unsettled:
+            session.blocked = there.get(session.gate.pid, False)
+        running = [session for session in unsettled if not session.blocked]
         if not running and all(there[pid] for pid in orphans):
             return
         if running:
             await running[0].gate.changes(_LOOK_SECONDS)
-        if asyncio.get_running_loop().time() > until:
+        if clock() > began + _LONGEST_SECONDS:
             pytest.fail(f"{[each.name for each in running] or orphans}: neither done nor waiting")
