@@ -14,7 +14,8 @@ from typing import Final
 import structlog
 
 from receiver.dispatch.line import Line
-from receiver.dispatch.slot import Call, Slot
+from receiver.dispatch.parts import Call
+from receiver.dispatch.slot import Slot
 from receiver.errors import HandlerTimedOut
 
 log = structlog.get_logger(__name__)

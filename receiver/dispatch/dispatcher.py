@@ -11,8 +11,9 @@ import structlog
 from receiver.dispatch.bench import Bench
 from receiver.dispatch.content import Readers
 from receiver.dispatch.feed import Feed
+from receiver.dispatch.parts import Observer, Parts
 from receiver.dispatch.quotas import Quotas
-from receiver.dispatch.slot import Observer, Parts, Slot
+from receiver.dispatch.slot import Slot
 from receiver.dispatch.standstill import Standstill
 from receiver.errors import StoreUnavailable
 from receiver.handlers import Registry

@@ -8,8 +8,8 @@ from typing import Final
 import structlog
 
 from receiver.dispatch.line import Line
+from receiver.dispatch.parts import RECONNECT
 from receiver.dispatch.quotas import Quotas
-from receiver.dispatch.slot import RECONNECT
 from receiver.storage.leases import Ask, Claim, Lease, LeaseConnection
 
 log = structlog.get_logger(__name__)

@@ -2,72 +2,25 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Final, Protocol
+from collections.abc import Sequence
 
-import msgspec
 import structlog
 from structlog.contextvars import bind_contextvars
 
 from receiver.dispatch import verdict
 from receiver.dispatch.batch import Batches
 from receiver.dispatch.call import Caller, stops_us
-from receiver.dispatch.circuit import Circuit, Told
-from receiver.dispatch.content import Readers, to_event
+from receiver.dispatch.content import to_event
 from receiver.dispatch.line import Line
+from receiver.dispatch.parts import RECONNECT, Call, Parts
+from receiver.dispatch.recorder import Recorder
 from receiver.errors import HandlerTimedOut, LeaseLost, StoreUnavailable
-from receiver.handlers import Handler, Registry, RetryPolicy
+from receiver.handlers import Handler
 from receiver.observability.failpoints import failpoint
 from receiver.storage.leases import Lease, StoredEvent
-from receiver.storage.outcomes import Failure
 from receiver.storage.runs import RunConnection
 
 log = structlog.get_logger(__name__)
-
-RECONNECT: Final = RetryPolicy(first=0.2, factor=2, cap=5)
-"""Pauses between tries to reach Postgres."""
-
-
-class Observer(Told, Protocol):
-    """Hears of every run too; see `observability/metrics.py`."""
-
-    def ran(self, handler: str, outcome: str, seconds: float) -> None:
-        """A run ended: `succeeded`, `retry`, `dead`, or `lost`, where somebody else had taken it over."""
-
-
-class Call(msgspec.Struct, frozen=True, kw_only=True, eq=False):
-    """A handler that runs."""
-
-    lease: Lease
-    handler: Handler
-    started: float
-    """Seconds of the monotonic clock, as all times here."""
-
-    @property
-    def limit(self) -> float:
-        """When its time is over."""
-        return self.started + self.handler.options.timeout
-
-
-@dataclass(frozen=True, kw_only=True)
-class Parts:
-    """What all slots of a worker share."""
-
-    registry: Registry
-    readers: Readers
-    observer: Observer
-    draw: Callable[[], float]
-    """Random numbers from 0 to 1."""
-    due_in: Callable[[float], None]
-    """Told the seconds until a failed run comes again."""
-    circuits: Mapping[str, Circuit]
-    """By handler: told how each run ended."""
-    followed: Callable[[], None]
-    """Told when something was emitted and committed that handlers want."""
-    lease_seconds: float
-    give_back: Callable[[Sequence[Lease]], Awaitable[None]]
-    """Makes leases due again that were not run."""
 
 
 class Slot:
@@ -85,6 +38,7 @@ class Slot:
         self._caller = Caller(name)
         self._batches = Batches(connection, self._handle)
         self._parts = parts
+        self._recorder = Recorder(connection, parts)
         self._begun: Lease | None = None
         """Whose transaction was begun behind the commit of the run before."""
         self._hand: list[Lease] = []
@@ -135,7 +89,7 @@ class Slot:
         if ran.emitted:
             self._parts.followed()
         for lease, error in ran.failed.items():
-            await self._failed(lease, handler, error, elapsed)
+            await self._recorder.failed(lease, handler, error, elapsed)
         for lease in (*ran.succeeded, *ran.failed):
             self._hand.remove(lease)
             line.done(lease, elapsed)
@@ -178,7 +132,7 @@ class Slot:
         except BaseException as error:
             if self._left:
                 raise
-            await self._failed(lease, handler, error, time.perf_counter() - started)
+            await self._recorder.failed(lease, handler, error, time.perf_counter() - started)
             if stops_us(error):
                 raise
             return None
@@ -209,9 +163,9 @@ class Slot:
         elapsed = time.monotonic() - call.started
         if error is None:
             stop = asyncio.CancelledError()
-            await self._settle(call.lease, call.handler, stop, verdict.stopped(stop), elapsed)
+            await self._recorder.settle(call.lease, call.handler, stop, verdict.stopped(stop), elapsed)
         else:
-            await self._failed(call.lease, call.handler, error, elapsed)
+            await self._recorder.failed(call.lease, call.handler, error, elapsed)
 
     async def touch(self) -> None:
         """Keep the transaction of a handler that is busy elsewhere."""
@@ -241,25 +195,14 @@ class Slot:
     async def _fence(self, lease: Lease, handler: Handler) -> StoredEvent | None:
         exhausted = self._exhausted(lease)
         if lease.event is None or exhausted:
-            await self._bury(lease, handler, verdict.EXHAUSTED if exhausted else verdict.EVENT_GONE)
+            await self._recorder.bury(lease, handler, verdict.EXHAUSTED if exhausted else verdict.EVENT_GONE)
             return None
         try:
             await self._connection.begin(lease)
         except LeaseLost:
-            self._lost(lease)
+            self._recorder.lost(lease)
             return None
         return lease.event
-
-    async def _bury(self, lease: Lease, handler: Handler, reason: str) -> None:
-        if not await self._connection.bury(lease, reason, blocks=handler.options.on_dead == "block"):
-            self._lost(lease)
-            return
-        self._parts.observer.ran(lease.handler, "dead", 0)
-        log.error("dispatch_dead", event_id=str(lease.event_id), handler=lease.handler, reason=reason)
-
-    def _lost(self, lease: Lease) -> None:
-        self._parts.observer.ran(lease.handler, "lost", 0)
-        log.warning("lease_lost", event_id=str(lease.event_id), handler=lease.handler)
 
     async def _handle(self, lease: Lease, handler: Handler, stored: StoredEvent) -> None:
         # Never unbound: the slot's task has a context of its own, and the next run binds all of them again.
@@ -302,48 +245,3 @@ class Slot:
 
     def _exhausted(self, lease: Lease) -> bool:
         return lease.attempt > self._parts.registry.get(lease.handler).options.policy.attempts
-
-    async def _failed(self, lease: Lease, handler: Handler, error: BaseException, elapsed: float) -> None:
-        if stops_us(error):
-            failure = verdict.stopped(error)
-        else:
-            cut = not self._connection.alive
-            failure = verdict.judge(error, lease, handler.options, self._parts.draw(), cut=cut)
-        if verdict.spoiled(error):
-            await self._connection.discard()
-        await self._settle(lease, handler, error, failure, elapsed)
-
-    async def _settle(
-        self, lease: Lease, handler: Handler, error: BaseException, failure: Failure, elapsed: float
-    ) -> None:
-        outcome = "dead" if failure.dead else "retry"
-        if not await self._record(lease, failure, elapsed):
-            outcome = "lost"
-        elif not failure.dead:
-            self._parts.due_in(failure.delay)
-        if verdict.blames(failure, error):
-            self._parts.circuits[handler.name].ran(failed=True)
-        self._parts.observer.ran(handler.name, outcome, elapsed)
-        tell = log.error if failure.dead else log.warning
-        tell(
-            "handler_failed",
-            event_id=str(lease.event_id),
-            handler=handler.name,
-            attempt=lease.attempt,
-            outcome=outcome,
-            error=type(error).__name__,
-        )
-
-    async def _record(self, lease: Lease, failure: Failure, elapsed: float) -> bool:
-        """Record the failure, on a new connection if need be; False if the dispatch is not ours any more."""
-        until = time.monotonic() + self._parts.lease_seconds
-        tries = 0
-        while time.monotonic() < until:
-            try:
-                await self._connection.open()
-                return await self._connection.fail(lease, failure, elapsed)
-            except StoreUnavailable:
-                tries += 1
-                await self._connection.discard()
-                await asyncio.sleep(RECONNECT.delay(tries, self._parts.draw()))
-        return False  # the lease has run out by now, and its loss will be recorded

@@ -1,0 +1,56 @@
+"""What all slots of a worker share."""
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+import msgspec
+
+from receiver.dispatch.circuit import Circuit, Told
+from receiver.dispatch.content import Readers
+from receiver.handlers import Handler, Registry, RetryPolicy
+from receiver.storage.leases import Lease
+
+RECONNECT: Final = RetryPolicy(first=0.2, factor=2, cap=5)
+"""Pauses between tries to reach Postgres."""
+
+
+class Observer(Told, Protocol):
+    """Hears of every run too; see `observability/metrics.py`."""
+
+    def ran(self, handler: str, outcome: str, seconds: float) -> None:
+        """A run ended: `succeeded`, `retry`, `dead`, or `lost`, where somebody else had taken it over."""
+
+
+class Call(msgspec.Struct, frozen=True, kw_only=True, eq=False):
+    """A handler that runs."""
+
+    lease: Lease
+    handler: Handler
+    started: float
+    """Seconds of the monotonic clock, as all times here."""
+
+    @property
+    def limit(self) -> float:
+        """When its time is over."""
+        return self.started + self.handler.options.timeout
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parts:
+    """What all slots of a worker share."""
+
+    registry: Registry
+    readers: Readers
+    observer: Observer
+    draw: Callable[[], float]
+    """Random numbers from 0 to 1."""
+    due_in: Callable[[float], None]
+    """Told the seconds until a failed run comes again."""
+    circuits: Mapping[str, Circuit]
+    """By handler: told how each run ended."""
+    followed: Callable[[], None]
+    """Told when something was emitted and committed that handlers want."""
+    lease_seconds: float
+    give_back: Callable[[Sequence[Lease]], Awaitable[None]]
+    """Makes leases due again that were not run."""
