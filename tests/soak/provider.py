@@ -77,6 +77,8 @@ class Provider:
         self.counts = Counts()
         self.hasty = 0
         """How many of the next ones are broken off before their answer."""
+        self.no_more = asyncio.Event()
+        """Set when nobody else makes events."""
         self._accounts = accounts
         self._ports = ports
         self._draw = draw
@@ -100,6 +102,7 @@ class Provider:
                 for _ in range(min(int(due) - made, self._total - made, 2_000 - self._queue.qsize())):
                     self.submit(self.make())
                 await asyncio.sleep(0.02)
+            await self.no_more.wait()
             await until(self._all_is_heard, seconds=math.inf)
             for sender in senders:
                 sender.cancel()

@@ -119,12 +119,13 @@ async def suffer(soak: Soak, scene: chaos.Scene) -> None:
     over = asyncio.Event()
     async with asyncio.TaskGroup() as group:
         sending = group.create_task(scene.provider.run())
-        for faults in chaos.HANDS:
-            group.create_task(scene.hand(faults, over))
+        hands = [group.create_task(scene.hand(faults, over)) for faults in chaos.HANDS]
         replaying = group.create_task(keep_replaying(soak, scene))
         await asyncio.sleep(soak.options.minutes * 60)
         soak.step = "ending"
         over.set()
+        await asyncio.wait(hands)
+        scene.provider.no_more.set()
         await sending
         replaying.cancel()
 
