@@ -6,7 +6,7 @@ from typing import Final, NamedTuple
 import asyncpg
 
 from receiver.storage.leases import Lease
-from receiver.storage.states import ACTIVE, UNFINISHED, State, quoted
+from receiver.storage.states import UNFINISHED, State, quoted
 
 TABLES: Final = """
 CREATE TABLE effect (event_id uuid NOT NULL, handler text NOT NULL, epoch int NOT NULL)
@@ -40,9 +40,10 @@ WHERE state = '{State.SUCCEEDED}' AND NOT EXISTS (
 UNION ALL
 SELECT 'a lane that nobody will look at', lane::text
 FROM (SELECT DISTINCT ON (lane) * FROM receiver.dispatch
-      WHERE state = '{State.WAITING}' OR blocks ORDER BY lane, lane_at, event_id) AS first
+      WHERE lane IS NOT NULL AND (state IN ({quoted(UNFINISHED)}) OR blocks) ORDER BY lane, lane_at, event_id) AS head
 WHERE state = '{State.WAITING}' AND NOT EXISTS (
-    SELECT FROM receiver.dispatch WHERE lane = first.lane AND state IN ({quoted(ACTIVE)}))
+    SELECT FROM receiver.dispatch AS d WHERE d.lane = head.lane
+        AND (state = '{State.LEASED}' OR (state = '{State.READY}' AND d.due_at <= now())))
 UNION ALL
 SELECT 'attempts below zero', event_id || handler FROM receiver.dispatch WHERE attempts < 0
 UNION ALL
