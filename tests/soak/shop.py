@@ -10,7 +10,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session
 
-from receiver import Dead, Event, NotYet, Receiver, Retry, RetryPolicy
+from receiver import Dead, Event, NotYet, RawTransaction, Receiver, Retry, RetryPolicy
 
 # No key keeps a second effect out: the soak must be able to see it.
 TABLES = """
@@ -25,6 +25,7 @@ STOCK = 2
 """Pieces that each effect of `take_stock` takes."""
 
 _WRITE = text("INSERT INTO effect (handler, event_id, late, worker) VALUES (:handler, :event, :late, :worker)")
+_WRITE_RAW = "INSERT INTO effect (handler, event_id, late, worker) VALUES ($1, $2, $3, $4)"
 _BOOKED = text("SELECT EXISTS (SELECT FROM effect WHERE event_id = :event AND handler = 'book')")
 _TAKE = text("UPDATE stock SET taken = taken + 1 WHERE id = :id")
 
@@ -105,6 +106,18 @@ def book_plainly(event: Event, tx: Session) -> None:
     _stumble()
 
 
+async def count_together(event: Event, tx: RawTransaction) -> None:
+    """Several in one commit, in no order, without a session."""
+    await tx.execute(_WRITE_RAW, event.handler, event.id, event.late, os.getpid())
+    _stumble()
+
+
+async def keep_together(event: Event, tx: AsyncSession) -> None:
+    """Several in one commit, and in the order of each entity."""
+    await tx.execute(_WRITE, _row(event))
+    _stumble()
+
+
 def build() -> Receiver:
     """All of them."""
     made = Receiver(retry=RetryPolicy(first=0.2, factor=1.5, cap=2, attempts=60))
@@ -114,6 +127,8 @@ def build() -> Receiver:
     made.on("stripe", "payment_intent.*", lane="entity")(keep_ledger)
     made.on("stripe", "charge.*", lane="entity", on_dead="block")(keep_account)
     made.on("stripe", "charge.*", concurrency=4)(take_stock)
+    made.on("stripe", "charge.*", raw=True, batch=10)(count_together)
+    made.on("stripe", "payment_intent.*", lane="entity", batch=10)(keep_together)
     made.on("standardwebhooks", lane="entity")(keep_ledger)
     made.on("standardwebhooks")(book_plainly)
     made.on("alipay")(book_plainly)
