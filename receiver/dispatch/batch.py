@@ -88,17 +88,38 @@ class Batches:
             except BaseException as error:
                 if stops_us(error):
                     raise
-                if verdict.spoiled(error) or not self._connection.alive:
-                    await self._connection.discard()
-                    return Ran(failed={lease: error}, alone=[other for other in leases if other is not lease])
-                if not careful:
-                    await self._connection.roll_back()
-                    return None
-                await self._connection.unmark()
+                if not (careful and await self._unmarked(error)):
+                    return await self._undone(leases, position, error, careful=careful)
                 ran.failed[lease] = error
             else:
                 ran.succeeded.append(lease)
         return await self._commit(leases, ran)
+
+    async def _unmarked(self, error: BaseException) -> bool:
+        """Undo what one wrote; False if there is no savepoint to go back to."""
+        if verdict.spoiled(error) or not self._connection.alive:
+            return False
+        try:
+            await self._connection.unmark()
+        except TransactionEnded:
+            return False
+        return True
+
+    async def _undone(
+        self, leases: Sequence[Lease], position: int, error: BaseException, *, careful: bool
+    ) -> Ran | None:
+        """Roll everything back; None if the batch may be run again with savepoints."""
+        spoiled = verdict.spoiled(error) or not self._connection.alive
+        if spoiled:
+            await self._connection.discard()
+        await self._connection.open()
+        if await self._connection.has_ended(leases[position], leases):
+            ended = TransactionEnded(f"a handler committed by SQL of its own, and then: {verdict.describe(error)}")
+            return await self._ended(leases, position + 1, ended)
+        await self._connection.roll_back()
+        if not spoiled and not careful:
+            return None
+        return Ran(failed={leases[position]: error}, alone=[*leases[:position], *leases[position + 1 :]])
 
     async def _one(self, lease: Lease, handler: Handler, *, careful: bool) -> bool:
         stored = lease.event

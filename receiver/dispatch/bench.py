@@ -66,6 +66,7 @@ class Bench:
         while True:
             await asyncio.sleep(LOOK_SECONDS)
             self.looks += 1
+            self._reseat()
             now = time.monotonic()
             for slot in self:
                 if slot.call is not None and now > slot.call.limit + self._grace:
@@ -88,6 +89,13 @@ class Bench:
             _, late = await asyncio.wait(settling, timeout=seconds)
             for task in late:
                 task.cancel()
+
+    def _reseat(self) -> None:
+        """Put fresh slots in place of those whose handler cancelled the task that served them."""
+        for slot, (line, task) in tuple(self._serving.items()):
+            if task.done():
+                del self._serving[slot]
+                self.seat(slot.succeeded_by(), line)
 
     def _replace(self, slot: Slot, call: Call, error: HandlerTimedOut) -> None:
         line, _ = self._serving[slot]

@@ -44,6 +44,8 @@ class Caller:
             if scope.expired():
                 raise HandlerTimedOut(f"still running after {seconds:g} seconds") from error
             raise
+        if scope.expired():
+            raise HandlerTimedOut(f"still running after {seconds:g} seconds, and it returned although it was cancelled")
 
     def close(self) -> None:
         """Let go of the thread."""
@@ -85,8 +87,6 @@ def _call_sync(function: SyncFunction, event: Event, connection: Lender) -> None
 
 
 def stops_us(error: BaseException) -> bool:
-    """Whether we are to stop; a handler may raise CancelledError for reasons of its own."""
+    """Whether our task is to end; a handler may raise CancelledError for reasons of its own."""
     task = asyncio.current_task()
-    return isinstance(error, KeyboardInterrupt) or (
-        isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling() > 0
-    )
+    return isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling() > 0

@@ -88,6 +88,7 @@ class Dispatcher:
             circuits=self._quotas.circuits,
             due_in=self._due_in,
             followed=followed,
+            stopping=lambda: self._feed.stopping,
             give_back=self._return,
             lease_seconds=limits.lease_seconds,
         )

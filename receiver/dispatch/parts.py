@@ -52,5 +52,7 @@ class Parts:
     followed: Callable[[], None]
     """Told when something was emitted and committed that handlers want."""
     lease_seconds: float
+    stopping: Callable[[], bool]
+    """The worker stops: whose task ends now does so for that, and not by its handler's doing."""
     give_back: Callable[[Sequence[Lease]], Awaitable[None]]
     """Makes leases due again that were not run."""

@@ -8,7 +8,7 @@ import structlog
 from receiver.dispatch import verdict
 from receiver.dispatch.call import stops_us
 from receiver.dispatch.parts import RECONNECT, Parts
-from receiver.errors import StoreUnavailable
+from receiver.errors import StoreUnavailable, TransactionEnded
 from receiver.handlers import Handler
 from receiver.storage.leases import Lease
 from receiver.storage.outcomes import Failure
@@ -29,15 +29,27 @@ class Recorder:
         self._connection = connection
         self._parts = parts
 
-    async def failed(self, lease: Lease, handler: Handler, error: BaseException, elapsed: float) -> None:
-        """Record what a run that was ended by `error` comes to."""
-        if stops_us(error):
-            failure = verdict.stopped(error)
-        else:
-            cut = not self._connection.alive
-            failure = verdict.judge(error, lease, handler.options, self._parts.draw(), cut=cut)
+    async def failed(
+        self, lease: Lease, handler: Handler, error: BaseException, elapsed: float, *, alone: bool = True
+    ) -> None:
+        """Record what a run that was ended by `error` comes to.
+
+        Args:
+            lease: of the run.
+            handler: that was run.
+            error: what it raised.
+            elapsed: seconds that it took.
+            alone: its transaction was its own; False for one of a batch, whose transaction we may have committed.
+        """
+        cut = not self._connection.alive
         if verdict.spoiled(error):
             await self._connection.discard()
+        if alone and await self._has_ended(lease):
+            error = TransactionEnded(f"the handler committed by SQL of its own, and then: {verdict.describe(error)}")
+        if stops_us(error) and self._parts.stopping():
+            failure = verdict.stopped(error)
+        else:
+            failure = verdict.judge(error, lease, handler.options, self._parts.draw(), cut=cut)
         await self.settle(lease, handler, error, failure, elapsed)
 
     async def settle(
@@ -69,6 +81,14 @@ class Recorder:
             outcome=outcome,
             error=type(error).__name__,
         )
+
+    async def _has_ended(self, lease: Lease) -> bool:
+        try:
+            await self._connection.open()
+            return await self._connection.has_ended(lease)
+        except StoreUnavailable:
+            await self._connection.discard()
+            return False
 
     async def _record(self, lease: Lease, failure: Failure, elapsed: float) -> bool:
         """Record the failure, on a new connection if need be; False if the dispatch is not ours any more."""

@@ -56,7 +56,8 @@ class Slot:
                 while self._hand:
                     await self._alone(self._hand.pop(0), line)
         finally:
-            self.let_go(line)
+            if self._parts.stopping():  # else a handler has cancelled this task: who comes in its place has the rest
+                self.let_go(line)
 
     def let_go(self, line: Line) -> None:
         """Give the line back what was taken and has not begun."""
@@ -89,7 +90,7 @@ class Slot:
         if ran.emitted:
             self._parts.followed()
         for lease, error in ran.failed.items():
-            await self._recorder.failed(lease, handler, error, elapsed)
+            await self._recorder.failed(lease, handler, error, elapsed, alone=False)
         for lease in (*ran.succeeded, *ran.failed):
             self._hand.remove(lease)
             line.done(lease, elapsed)
@@ -99,8 +100,11 @@ class Slot:
         lease: Lease | None = first
         while lease is not None:
             started = time.monotonic()
-            following = await self._guarded(lease, line)
-            line.done(lease, time.monotonic() - started)
+            try:
+                following = await self._guarded(lease, line)
+            finally:
+                if not self._left:
+                    line.done(lease, time.monotonic() - started)
             lease = following
 
     async def _guarded(self, lease: Lease, line: Line) -> Lease | None:

@@ -84,7 +84,7 @@ def checked_name(function: object, name: str | None) -> str:
         HandlerError: it has no name that could be written in a row.
     """
     found = name if name is not None else getattr(function, "__name__", "")
-    if not _NAME.fullmatch(found):
+    if not isinstance(found, str) or not _NAME.fullmatch(found):
         raise HandlerError(
             f"handler {place(function)}: {found!r} is no name; say name=… with a letter or underscore first, then"
             " letters, digits, or any of _ . : - (100 characters at most)"

@@ -34,7 +34,7 @@ def lane_number(handler: str, event: Event, lane: Lane) -> int | None:
         name = lane(event)
         if name is not None and not isinstance(name, str):
             raise TypeError(f"the lane is {type(name).__name__}, not str or None")  # noqa: TRY301 - one way out
-    except Exception as error:  # noqa: BLE001 - the merchant's function; the callback must be stored all the same
+    except BaseException as error:  # noqa: BLE001 - the merchant's function; the callback must be stored all the same
         log.error("lane_failed", handler=handler, error=type(error).__name__, event_id=str(event.id))  # noqa: TRY400
         return _of_entity(handler, event)
     return None if name is None else _number(handler, "", name)

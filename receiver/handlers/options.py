@@ -1,5 +1,6 @@
 """How a handler is to be run: all that `on` takes beside what it wants."""
 
+import inspect
 import math
 from dataclasses import dataclass
 from typing import Final
@@ -36,10 +37,18 @@ class Options:
 
     def __post_init__(self) -> None:
         """Refuse what could not work, where it is written."""
+        _typed("retry", self.policy, RetryPolicy)
+        _typed("timeout", self.timeout, int, float)
+        _typed("batch", self.batch, int)
+        _typed("raw", self.raw, bool)
+        if self.concurrency is not None:
+            _typed("concurrency", self.concurrency, int)
         if math.isnan(self.timeout) or self.timeout <= 0:
             raise ValueError(f"timeout must be seconds above zero, not {self.timeout!r}")
         if self.lane is not None and self.lane != "entity" and not callable(self.lane):
             raise ValueError(f"lane must be 'entity' or a function of the event, not {self.lane!r}")
+        if inspect.iscoroutinefunction(self.lane):
+            raise ValueError("lane must be a plain function: it runs where the callback is taken, and is not awaited")
         if self.on_dead not in {"block", "pass"}:
             raise ValueError(f"on_dead must be 'block' or 'pass', not {self.on_dead!r}")
         if self.on_dead == "block" and self.lane is None:
@@ -48,3 +57,9 @@ class Options:
             raise ValueError(f"concurrency must be at least 1, not {self.concurrency!r}")
         if not 1 <= self.batch <= MOST_BATCH:
             raise ValueError(f"batch must be 1 to {MOST_BATCH}, not {self.batch!r}")
+
+
+def _typed(name: str, value: object, *kinds: type) -> None:
+    if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
+        wanted = " or ".join(kind.__name__ for kind in kinds)
+        raise ValueError(f"{name} must be {wanted}, not {value!r}")

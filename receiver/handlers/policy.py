@@ -46,6 +46,9 @@ class RetryPolicy:
 
     def __post_init__(self) -> None:
         """Refuse what could not work, where it is written and not at the first failure."""
+        for name in ("first", "factor", "cap", "patience"):
+            _number(name, getattr(self, name))
+        _number("attempts", self.attempts, int)
         _check("first", self.first, self.first > 0)
         _check("factor", self.factor, self.factor >= 1)
         _check("cap", self.cap, self.first <= self.cap <= _LONGEST)
@@ -80,14 +83,25 @@ class RetryPolicy:
         return min(self.first * self.factor**steps, self.cap)
 
 
+def _number(name: str, value: object, *kinds: type) -> None:
+    """Refuse what is no number, before it is compared with one."""
+    if isinstance(value, bool) or not isinstance(value, kinds or (int, float)):
+        raise ValueError(f"{name}: must be a number, not {value!r}")  # noqa: TRY004 - one kind of error for all of them
+
+
 def _check(name: str, value: float, holds: bool) -> None:  # noqa: FBT001 - reads as the sentence that it is
-    if not math.isfinite(value) or not holds:
+    try:
+        finite = math.isfinite(value)
+    except OverflowError:  # an integer beyond every float
+        finite = False
+    if not finite or not holds:
         raise ValueError(f"{name}: {value!r} is out of range")
 
 
 def _seconds(after: float | dt.timedelta | None) -> float | None:
     seconds = after.total_seconds() if isinstance(after, dt.timedelta) else after
     if seconds is not None:
+        _number("after", seconds)
         _check("after", seconds, 0 <= seconds <= _LONGEST)
     return seconds
 

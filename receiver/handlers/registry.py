@@ -68,6 +68,7 @@ class Registry:
 
         def register(function: HandlerFunction) -> HandlerFunction:
             checked = checked_name(function, name)
+            _check_wanted(checked, function, source, types)
             try:
                 options = Options(
                     policy=retry or self._retry,
@@ -78,7 +79,7 @@ class Registry:
                     raw=raw,
                     batch=batch,
                 )
-            except ValueError as error:
+            except (ValueError, OverflowError) as error:
                 raise HandlerError(f"handler {checked!r}, {place(function)}: {error}") from None
             self._add(_made(function, Route(source=source, patterns=types), checked, options))
             return function
@@ -133,6 +134,15 @@ class Registry:
         known = self._handlers.get(handler.name)
         self._handlers[handler.name] = handler if known is None else _stacked(known, handler)
         self._wanting.clear()
+
+
+def _check_wanted(name: str, function: object, source: object, types: Collection[object]) -> None:
+    for each in (source, *types):
+        if not isinstance(each, str) or "\0" in each:
+            raise HandlerError(
+                f"handler {name!r}, {place(function)}: {each!r} is no source or event type; say"
+                ' on("stripe", "charge.*", "refund.*"), each a string of its own'
+            )
 
 
 def _made(function: Function, route: Route, name: str, options: Options) -> Handler:

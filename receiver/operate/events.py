@@ -34,6 +34,8 @@ async def find(connection: Connection, wanted: str) -> EventRow:
         found = await views.event_by_id(connection, own)
         if found is not None:
             return found
+    if not _is_text(wanted):
+        raise EventUnknown(f"no event has the id {wanted!r}: it is not text")
     several = await views.events_by_external_id(connection, wanted, _CANDIDATES)
     if len(several) == 1:
         return several[0]
@@ -65,6 +67,11 @@ async def detail(connection: Connection, wanted: str, *, body: bool = False) -> 
         body=stored.body if body else msgspec.UNSET,
         dispatches=await views.dispatches(connection, row.id),
     )
+
+
+def _is_text(wanted: str) -> bool:
+    """Whether Postgres could hold it: an argument of bytes that are not UTF-8 is not."""
+    return "\0" not in wanted and wanted == wanted.encode("utf-8", "ignore").decode()
 
 
 def _own_id(text: str) -> uuid.UUID | None:

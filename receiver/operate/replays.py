@@ -78,5 +78,8 @@ async def replay_event(
 def _nothing(row: EventRow, owed: list[DispatchRow], succeeded: tuple[str, ...]) -> AgainNeeded | NothingToReplay:
     if succeeded:
         return AgainNeeded(f"{', '.join(succeeded)}: {AGAIN}")
-    states = ", ".join(f"{one.handler} is {one.state}" for one in owed) or "nothing of it is owed"
+    states = (
+        ", ".join(f"{one.handler} is {one.state}" for one in owed)
+        or "nothing of it is owed to anybody who was asked for"
+    )
     return NothingToReplay(f"the event {row.id} has nothing that could be run again: {states}")

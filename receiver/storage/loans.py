@@ -22,42 +22,45 @@ class Loan:
     def __init__(self, own: OwnConnection, turn: asyncio.Lock) -> None:
         self._own = own
         self._turn = turn
-        self._lent: tuple[Session, RootTransaction] | None = None
+        self._root: RootTransaction | None = None
+        self._lent: Session | None = None
         self._raw: RawTransaction | None = None
 
     def session(self) -> AsyncSession:
         """For a coroutine function."""
-        root = self._own.sync.begin()
+        self.open_root()
         session = lend(self._own.asynchronous)
-        self._lent = session.sync_session, root
+        self._lent = session.sync_session
         return session
 
     def sync_session(self) -> Session:
         """For a plain function, which runs in a thread."""
-        root = self._own.sync.begin()
-        session = lend_sync(self._own.sync)
-        self._lent = session, root
-        return session
+        self.open_root()
+        self._lent = lend_sync(self._own.sync)
+        return self._lent
 
     def raw(self) -> RawTransaction:
         """For a coroutine function that is `raw`."""
         self._raw = RawTransaction(self._own.raw, self._turn, self.session)
         return self._raw
 
+    def open_root(self) -> None:
+        """Let SQLAlchemy know of the transaction, in which it would else begin one of its own."""
+        if self._root is None:
+            self._root = self._own.sync.begin()
+
     @property
     def emitted(self) -> bool:
         """The handler has emitted something that handlers want."""
-        return self._lent is not None and any(arrival.owed for arrival in emitted(self._lent[0]))
+        return self._lent is not None and any(arrival.owed for arrival in emitted(self._lent))
 
     def end(self) -> bool:
         """Take it back; whether nobody had ended the transaction behind our back. Sends nothing to Postgres."""
         if self._raw is not None:
             self._raw.end()
-        if self._lent is None:
-            return True
-        session, root = self._lent
-        untouched = root.is_active
-        if untouched:
-            root.close()
-        take_back(session)
+        untouched = self._root is None or self._root.is_active
+        if self._root is not None and untouched:
+            self._root.close()
+        if self._lent is not None:
+            take_back(self._lent)
         return untouched

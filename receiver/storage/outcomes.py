@@ -110,6 +110,24 @@ SET state = 'dead', due_at = now(), attempts = $4, reason = $5, blocks = $6
 FROM held WHERE d.event_id = $1 AND d.handler = $2
 """
 
+FENCE: Final = "SELECT current_setting('receiver.fence', true)"
+"""What the fence of the transaction that is open has set."""
+
+# The fence locks the row, which leaves its transaction's number there: if that one was committed though the run failed,
+# its handler did it. What a row tells is 32 bits; the rest is that of now, or of the round before.
+ENDED: Final = """
+WITH seen AS (
+    SELECT xmax::text::bigint AS low, pg_snapshot_xmax(pg_current_snapshot())::text::bigint AS next
+    FROM receiver.dispatch WHERE event_id = $1 AND handler = $2 AND epoch = $3 AND state || '' = 'leased'
+), told AS (
+    SELECT low, (next >> 32 << 32) + low - CASE WHEN low >= next % (1::bigint << 32) THEN 1::bigint << 32 ELSE 0 END
+        AS id
+    FROM seen
+)
+SELECT EXISTS (SELECT FROM told WHERE low > 0 AND id > 0 AND pg_xact_status(id::text::xid8) = 'committed')
+"""
+"""Whether a handler has committed the transaction of its fence; to be asked after that was rolled back."""
+
 SUCCEEDED: Final = """
 SELECT EXISTS (
     SELECT FROM receiver.dispatch WHERE event_id = $1 AND handler = $2 AND epoch = $3 AND state || '' = 'succeeded'

@@ -179,12 +179,17 @@ class RunConnection:
         return self.emitted
 
     async def unmark(self) -> None:
-        """End the loan to one handler of a batch, and undo what it wrote since `mark`. Raises StoreUnavailable."""
+        """End the loan to one handler of a batch, and undo what it wrote since `mark`.
+
+        Raises:
+            TransactionEnded: there is no savepoint any more.
+            StoreUnavailable: the connection cannot be used.
+        """
         self._forget_loan()
-        await self._ask(together.UNDO)
+        await _commit(self._opened(), together.UNDO)
 
     async def roll_back(self) -> None:
-        """Undo all of a batch. Raises StoreUnavailable."""
+        """Undo everything since the transaction began. Raises StoreUnavailable."""
         self._forget_loan()
         await self._ask("ROLLBACK")
 
@@ -213,6 +218,30 @@ class RunConnection:
         self._forget_loan()
         return await self._ask(outcomes.fail(lease, failure, elapsed)) == "INSERT 0 1"
 
+    async def has_ended(self, lease: Lease, begun: Sequence[Lease] = ()) -> bool:
+        """Whether the handler of a run that failed had committed the transaction by SQL of its own.
+
+        Args:
+            lease: of the run.
+            begun: of a batch, what `begin_together` was given.
+
+        Raises:
+            StoreUnavailable: the connection cannot be used.
+        """
+        self._forget_loan()
+        key = (lease.event_id, lease.handler, lease.epoch)
+        fence = together.name(begun) if begun else str(lease.epoch)
+        raw = self._opened().raw
+        try:
+            async with self._touching:
+                with suppress(asyncpg.InFailedSQLTransactionError):  # ours, or one that the handler began
+                    if raw.is_in_transaction() and await raw.fetchval(outcomes.FENCE, timeout=_ANSWER_SECONDS) == fence:
+                        return False
+                await raw.execute("ROLLBACK", timeout=_ANSWER_SECONDS)
+                return bool(await raw.fetchval(outcomes.ENDED, *key, timeout=_ANSWER_SECONDS))
+        except UNREACHABLE as error:
+            raise StoreUnavailable("Postgres did not do what it was asked") from error
+
     async def bury(self, lease: Lease, reason: str, *, blocks: bool = False) -> bool:
         """Make the dispatch dead without a run; False if somebody else owned it.
 
@@ -228,6 +257,7 @@ class RunConnection:
         async with self._touching:
             try:
                 # Through SQLAlchemy, whose adapter lets one statement at a time onto the connection.
+                self._loan.open_root()
                 await self._own.asynchronous.exec_driver_sql("SELECT 1")
             except UNREACHABLE:
                 return

@@ -64,7 +64,7 @@ def fence(leases: Sequence[Lease]) -> str:
     Args:
         leases: of one handler, at most one of each lane.
     """
-    return f"BEGIN; EXECUTE receiver_fence_together({_keys(leases)}, '{_name(leases)}')"
+    return f"BEGIN; EXECUTE receiver_fence_together({_keys(leases)}, '{name(leases)}')"
 
 
 def succeed(begun: Sequence[Lease], leases: Sequence[Lease]) -> str:
@@ -78,7 +78,7 @@ def succeed(begun: Sequence[Lease], leases: Sequence[Lease]) -> str:
     # In one order everywhere: two batches that lock the same lanes would else wait for each other.
     locked = f"SELECT pg_advisory_xact_lock(lane) FROM unnest('{{{lanes}}}'::bigint[]) AS t(lane); " if lanes else ""
     count = len(leases)
-    return f"{locked}EXECUTE receiver_succeed_together({_keys(leases)}, '{_name(begun)}', {count}); COMMIT"
+    return f"{locked}EXECUTE receiver_succeed_together({_keys(leases)}, '{name(begun)}', {count}); COMMIT"
 
 
 def _keys(leases: Sequence[Lease]) -> str:
@@ -87,6 +87,6 @@ def _keys(leases: Sequence[Lease]) -> str:
     return f"'{{{ids}}}', '{leases[0].handler}', '{{{epochs}}}'"
 
 
-def _name(leases: Sequence[Lease]) -> str:
+def name(leases: Sequence[Lease]) -> str:
     """What tells this batch's transaction from one that a handler began: no run of the first one is ever repeated."""
     return f"{leases[0].event_id}:{leases[0].epoch}"

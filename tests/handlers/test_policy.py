@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from receiver.handlers import Dead, Retry, RetryPolicy
+from receiver.handlers import Dead, NotYet, Retry, RetryPolicy
 
 DAY = 86_400
 
@@ -66,3 +66,17 @@ def test_retry_after_no_length_of_time(after: float | dt.timedelta) -> None:
 
 def test_dead_needs_a_reason() -> None:
     assert Dead("card is gone").reason == "card is gone"
+
+
+@pytest.mark.parametrize("name", ["first", "factor", "cap", "attempts", "patience"])
+@pytest.mark.parametrize("value", ["3", None, True, 10**400])
+def test_what_is_no_number_is_refused_by_name(name: str, value: Any) -> None:
+    with pytest.raises(ValueError, match=rf"^{name}: "):
+        RetryPolicy(**{name: value})
+
+
+@pytest.mark.parametrize("after", ["x", True, 10**400])
+def test_after_must_be_a_number(after: Any) -> None:
+    for raised in (Retry, NotYet):
+        with pytest.raises(ValueError, match=r"^after: "):
+            raised(after=after)

@@ -203,3 +203,33 @@ def test_handlers_that_no_event_can_reach() -> None:
     registry.on("internal", name="emitted")(pay)
     registry.on("alipay", name="both")(registry.on("stripe", name="both")(ship))
     assert [handler.name for handler in registry.unreachable({"stripe", "stripe-eu"})] == ["typo"]
+
+
+async def _lane(_event: object) -> str:
+    return "a"
+
+
+WRONG: list[tuple[dict[str, object], str]] = [
+    ({"retry": 3}, "retry must be RetryPolicy, not 3"),
+    ({"timeout": "2"}, "timeout must be int or float, not '2'"),
+    ({"timeout": 10**400}, "too large"),
+    ({"batch": "2"}, "batch must be int, not '2'"),
+    ({"batch": True}, "batch must be int, not True"),
+    ({"batch": 1.5}, "batch must be int, not 1.5"),
+    ({"concurrency": 1.5}, "concurrency must be int, not 1.5"),
+    ({"raw": "no"}, "raw must be bool, not 'no'"),
+    ({"lane": _lane}, "lane must be a plain function"),
+    ({"name": 7}, "7 is no name"),
+]
+
+
+@pytest.mark.parametrize(("options", "said"), WRONG, ids=[str(*options) for options, _ in WRONG])
+def test_wrong_kinds_are_refused_where_they_are_written(options: dict[str, Any], said: str) -> None:
+    with pytest.raises(HandlerError, match=said):
+        Registry().on("stripe", **options)(pay)
+
+
+@pytest.mark.parametrize("asked", [("stripe", ["a", "b"]), ("stripe", 5), ("stripe", "a\0"), (5,), (None, "a")])
+def test_what_is_wanted_must_be_text(asked: tuple[Any, ...]) -> None:
+    with pytest.raises(HandlerError, match="is no source or event type"):
+        Registry().on(*asked)(pay)

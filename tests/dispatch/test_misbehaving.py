@@ -1,0 +1,198 @@
+"""Handlers that do what they should not, and then fail: each pays for it alone; what is out is not written again."""
+
+import asyncio
+from contextlib import suppress
+
+import pytest
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import Session
+
+from receiver import RawTransaction
+from receiver.events import Event
+from receiver.handlers import Registry, Retry, RetryPolicy
+from receiver.handlers.handler import Function
+from tests.dispatch.conftest import Shop
+
+EFFECT = "INSERT INTO effect VALUES ($1, $2, $3)"
+BY_SESSION = text("INSERT INTO effect VALUES (:id, :handler, '')")
+TWICE = RetryPolicy(first=0.01, factor=1, cap=0.01, attempts=2)
+WORN_OUT = ("dead", 2, "attempts_exhausted")
+
+
+def one(function: Function, *, raw: bool = True, batch: int = 1, timeout: float | None = None) -> Registry:
+    registry = Registry()
+    registry.on("stripe", name="pay", retry=TWICE, raw=raw, batch=batch, timeout=timeout)(function)
+    registry.on("stripe", name="ship", retry=TWICE)(ships)
+    return registry
+
+
+async def ships(event: Event, tx: AsyncSession) -> None:
+    await tx.execute(BY_SESSION, {"id": event.id, "handler": event.handler})
+
+
+async def write(event: Event, tx: RawTransaction) -> None:
+    await tx.execute(EFFECT, event.id, event.handler, "")
+
+
+async def commits_and_raises(event: Event, tx: RawTransaction) -> None:
+    await write(event, tx)
+    await tx.execute("COMMIT")
+    raise ValueError("after it")
+
+
+async def commits_and_asks_again(event: Event, tx: RawTransaction) -> None:
+    await write(event, tx)
+    await tx.execute("COMMIT")
+    raise Retry(after=0)
+
+
+async def commits_and_fails(event: Event, tx: RawTransaction) -> None:
+    await write(event, tx)
+    await tx.execute("COMMIT")
+    await tx.execute("SELECT 1 / 0")
+
+
+async def chains_and_raises(event: Event, tx: RawTransaction) -> None:
+    await write(event, tx)
+    await tx.execute("COMMIT AND CHAIN")
+    raise ValueError("after it")
+
+
+async def chains_and_fails(event: Event, tx: RawTransaction) -> None:
+    await write(event, tx)
+    await tx.execute("COMMIT; BEGIN")
+    await tx.execute("SELECT 1 / 0")
+
+
+async def commits_and_dawdles(event: Event, tx: RawTransaction) -> None:
+    await write(event, tx)
+    await tx.execute("COMMIT")
+    await asyncio.sleep(60)
+
+
+async def commits_by_session(event: Event, tx: AsyncSession) -> None:
+    await ships(event, tx)
+    await tx.execute(text("COMMIT"))
+    raise ValueError("after it")
+
+
+def commits_in_thread(event: Event, tx: Session) -> None:
+    tx.execute(BY_SESSION, {"id": event.id, "handler": event.handler})
+    tx.execute(text("COMMIT"))
+    raise ValueError("after it")
+
+
+COMMITTING = [
+    (commits_and_raises, True),
+    (commits_and_asks_again, True),
+    (commits_and_fails, True),
+    (chains_and_raises, True),
+    (chains_and_fails, True),
+    (commits_and_dawdles, True),
+    (commits_by_session, False),
+    (commits_in_thread, False),
+]
+
+
+@pytest.mark.parametrize("batch", [1, 5])
+@pytest.mark.parametrize(("function", "raw"), COMMITTING)
+async def test_what_was_committed_by_sql_is_not_written_again(
+    shop: Shop, function: Function, raw: bool, batch: int
+) -> None:
+    for _ in range(2):
+        await shop.deliver()
+    async with shop.working(one(function, raw=raw, batch=batch, timeout=0.5), concurrency=1):
+        await shop.until_done()
+    assert await shop.rows("SELECT DISTINCT state, attempts, reason FROM receiver.dispatch") == [
+        ("dead", 1, "transaction_ended")
+    ]
+    assert await shop.rows("SELECT count(*), count(DISTINCT event_id) FROM effect") == [(2, 2)]
+
+
+async def rolls_back_and_raises(event: Event, tx: RawTransaction) -> None:
+    await write(event, tx)
+    await tx.execute("ROLLBACK")
+    raise ValueError("after it")
+
+
+async def cancels_its_task(event: Event, tx: RawTransaction) -> None:
+    await write(event, tx)
+    task = asyncio.current_task()
+    assert task is not None
+    task.cancel()
+    await asyncio.sleep(0)
+
+
+async def cancels_and_returns(event: Event, tx: RawTransaction) -> None:
+    await write(event, tx)
+    task = asyncio.current_task()
+    assert task is not None
+    task.cancel()
+
+
+async def interrupts(event: Event, tx: RawTransaction) -> None:
+    await write(event, tx)
+    raise KeyboardInterrupt
+
+
+async def swallows_its_timeout(event: Event, tx: RawTransaction) -> None:
+    await write(event, tx)
+    with suppress(asyncio.CancelledError):
+        await asyncio.sleep(60)
+
+
+@pytest.mark.parametrize("batch", [1, 5])
+@pytest.mark.parametrize("function", [rolls_back_and_raises, cancels_its_task, interrupts, swallows_its_timeout])
+async def test_it_ends_dead_and_the_others_are_handled(shop: Shop, function: Function, batch: int) -> None:
+    for _ in range(2):
+        await shop.deliver("pay", "ship")
+    async with shop.working(one(function, batch=batch, timeout=0.5), concurrency=2):
+        await shop.until_done()
+    states = await shop.rows("SELECT DISTINCT handler, state, attempts, reason FROM receiver.dispatch ORDER BY 1")
+    assert states == [("pay", *WORN_OUT), ("ship", "succeeded", 1, None)]
+    assert await shop.rows("SELECT handler, count(*) FROM effect GROUP BY 1") == [("ship", 2)]
+
+
+@pytest.mark.parametrize("batch", [1, 5])
+async def test_who_returns_succeeds_though_its_task_is_cancelled(shop: Shop, batch: int) -> None:
+    """The slot's task ends with it, and another takes its place."""
+    for _ in range(2):
+        await shop.deliver("pay", "ship")
+    async with shop.working(one(cancels_and_returns, batch=batch), concurrency=1):
+        await shop.until_done()
+    assert await shop.rows("SELECT DISTINCT state FROM receiver.dispatch") == [("succeeded",)]
+    assert await shop.rows("SELECT count(*), count(DISTINCT (event_id, handler)) FROM effect") == [(4, 4)]
+
+
+async def test_interrupted_in_a_thread(shop: Shop) -> None:
+    def interrupts_thread(_event: Event, _tx: Session) -> None:
+        raise KeyboardInterrupt
+
+    await shop.deliver("pay", "ship")
+    async with shop.working(one(interrupts_thread, raw=False), concurrency=1):
+        await shop.until_done()
+    assert await shop.dispatch("pay") == WORN_OUT
+    assert await shop.dispatch("ship") == ("succeeded", 1, None)
+
+
+@pytest.mark.parametrize("batch", [1, 5])
+async def test_a_long_raw_run_leaves_its_connection_as_it_was(shop: Shop, batch: int) -> None:
+    """It outlives a heartbeat, which keeps its transaction; those behind it on its connection use sessions."""
+
+    async def waits(event: Event, tx: RawTransaction) -> None:
+        await write(event, tx)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(0.8):  # a beat is a third of a second
+                await asyncio.Event().wait()
+        await tx.session().execute(text("SELECT 1"))
+
+    for _ in range(2):
+        await shop.deliver("pay")
+    async with shop.working(one(waits, batch=batch), concurrency=1, lease_seconds=1):
+        await shop.until_done()
+        for _ in range(3):
+            await shop.deliver("ship")
+        await shop.until_done()
+    assert await shop.rows("SELECT DISTINCT state, attempts FROM receiver.dispatch") == [("succeeded", 1)]
+    assert await shop.effects() == 5
