@@ -10,6 +10,7 @@ from receiver.embedded import EmbeddedServers
 
 CLIENTS = 16
 RECEIVER = "receiver, raw SQL"
+SESSION = "receiver, SQL through a session"
 LANES = 1_000
 PGQUEUER = "pgqueuer"
 PROCRASTINATE = "procrastinate"
@@ -69,7 +70,7 @@ def contenders(servers: EmbeddedServers) -> list[Queue]:
             share=0.2,
         ),
         _receiver(servers, "receiver, raw SQL, batch=20", "mark_paid_together", share=2.0),
-        _receiver(servers, "receiver, SQL through a session", "mark_paid"),
+        _receiver(servers, SESSION, "mark_paid"),
         _receiver(servers, "receiver, ORM: update of a class", "mark_paid_orm", share=0.5),
         _receiver(servers, "receiver, ORM: load and change", "mark_paid_object", share=0.5),
         _receiver(servers, "receiver, raw SQL, 1,000 lanes", "mark_paid_in_lane", lanes=LANES),
