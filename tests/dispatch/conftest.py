@@ -224,7 +224,7 @@ async def open_shop(database_url: str, redis_url: str) -> AsyncIterator[Shop]:
 
 async def until(holds: Callable[[], bool]) -> None:
     """Wait for a condition, with a deadline."""
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 60
     while not holds():
         assert time.monotonic() < deadline, "it did not happen in time"
         await asyncio.sleep(0.01)

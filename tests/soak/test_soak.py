@@ -23,7 +23,7 @@ INSERT INTO receiver.dedup_key (key, event_id) SELECT key, id FROM receiver.even
 INSERT INTO receiver.dispatch (event_id, handler, state, epoch, attempts, lane, lane_at)
 SELECT id, handler, 'succeeded', 1, 1, CASE handler WHEN 'keep_account' THEN 7 END,
     CASE handler WHEN 'keep_account' THEN received_at END
-FROM receiver.event, unnest(ARRAY['keep_account', 'take_stock']) AS handler;
+FROM receiver.event, unnest(ARRAY['keep_account', 'take_stock', 'count_together']) AS handler;
 INSERT INTO receiver.attempt (event_id, handler, epoch, number, trigger, worker, started_at, finished_at, outcome)
 SELECT event_id, handler, 1, 1, 'scheduled', 'w',
     now() + CASE event_id WHEN id_of(1) THEN interval '0' ELSE interval '2 seconds' END,
