@@ -11,6 +11,7 @@ from pathlib import Path
 import asyncpg
 import pytest
 import redis
+import structlog
 from sqlalchemy.engine import make_url
 
 from receiver.embedded import EmbeddedServers, discard
@@ -40,6 +41,14 @@ def choice() -> str:
 
 def pytest_report_header() -> str:
     return f"servers: {choice()}"
+
+
+@pytest.fixture(autouse=True)
+def _same_logs() -> Iterator[None]:
+    """A command that is run in this process sets up logging for itself: the next test must not be deaf for that."""
+    before = structlog.get_config()
+    yield
+    structlog.configure(**before)
 
 
 @pytest.fixture(scope="session")
