@@ -6,13 +6,18 @@ import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Final
+from typing import Final, Literal, TypeAlias
 
 import jiter
 import msgspec
 
 INTERNAL: Final = "internal"
 """The source, and the provider, of the events that are emitted. Nobody can call it."""
+
+
+Trust: TypeAlias = Literal["signed", "partial", "sender", "none"]
+"""What vouches for an event's content. `signed`: a signature over all of it; `partial`: one over a part of it, so the
+rest may have been changed; `sender`: a secret that came along proves who sent, and nothing more; `none`: nothing."""
 
 
 class Callback(msgspec.Struct, frozen=True, kw_only=True):
@@ -45,6 +50,12 @@ class Fact(msgspec.Struct, frozen=True, kw_only=True):
     """16 bytes over what is the same on every resend; None where no such thing is known."""
     livemode: bool | None = None
     """False for the provider's test mode; None where it does not say."""
+    identity: str | None = None
+    """What makes the key in place of `external_id`, where that is not signed: who forges it gets no second event."""
+    body: bytes | None = None
+    """The fact's own bytes in a callback that holds several; None: the whole body."""
+    trust: Trust = "signed"
+    """What vouches for it."""
     odd: str | None = None
     """Why the fact cannot be handled although it is genuine: it goes to quarantine under this reason."""
     retry: bool = False

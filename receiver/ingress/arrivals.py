@@ -28,7 +28,7 @@ def to_arrival(source: Source, fact: Fact, callback: Callback, handlers: Sequenc
     if not external_id:
         raise ValueError("a fact without an id is odd")
     arrival = Arrival(
-        key=dedup_key(source.name, external_id, fact.key_time),
+        key=dedup_key(source.name, fact.identity or external_id, fact.key_time),
         event_id=uuid_utils.uuid7(),
         fingerprint=fact.fingerprint,
         source=source.name,
@@ -39,7 +39,7 @@ def to_arrival(source: Source, fact: Fact, callback: Callback, handlers: Sequenc
         livemode=fact.livemode,
         occurred_at=fact.occurred_at,
         headers=kept_headers(callback, source.provider.keep_headers),
-        body=callback.body,
+        body=callback.body if fact.body is None else fact.body,
         owed=tuple((handler.name, None) for handler in handlers),
     )
     return in_lanes(arrival, handlers, source.content)

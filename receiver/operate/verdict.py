@@ -10,7 +10,7 @@ from receiver.errors import SettingsError, VerificationError
 from receiver.events import Callback, Fact
 from receiver.operate.diagnosis import diagnose
 from receiver.operate.hints import hint
-from receiver.sources import PROVIDERS, Provider, Source
+from receiver.sources import Provider, Source, find_provider
 from receiver.sources.given import given_options
 
 
@@ -87,7 +87,7 @@ def provider_with(name: str, keys: Sequence[str], folder: Path) -> Provider:
     Raises:
         SettingsError: one is malformed, unknown or missing.
     """
-    kind = known_provider(name)
+    kind = find_provider(name)
     options = given_options(kind, _given(kind, keys), "--key", folder, verified=True)
     try:
         return kind(options)
@@ -120,14 +120,6 @@ def chosen_source(
     if not chosen.verified:
         raise SettingsError(f"sources.{chosen.name}.verification: is none, so there are no keys to check with")
     return chosen.provider, {other: source for other, source in same.items() if source.verified}
-
-
-def known_provider(name: str) -> type[Provider]:
-    """The provider called `name`. Raises SettingsError."""
-    kind = PROVIDERS.get(name)
-    if kind is None:
-        raise SettingsError(f"provider: {name!r} is none of {', '.join(sorted(PROVIDERS))}")
-    return kind
 
 
 def keys_wanted(kind: type[Provider]) -> str:

@@ -1,20 +1,21 @@
 """What a provider is: data about its scheme, and a few pure functions over bytes.
 
-A provider is one file beside this one. It verifies (`authenticate`), reads facts out of verified bytes (`read`),
+A provider is one file in `providers`. It verifies (`authenticate`), reads facts out of verified bytes (`read`),
 gives handlers their data (`content`) and signs as the provider would (`sign`, for `receiver send` and tests).
 None of them does input or output, and none reads a clock: `now` is passed in.
 """
 
 import datetime as dt
+import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
 from receiver.errors import SettingsError
-from receiver.events import Callback, Fact, Verified, parse_exactly
+from receiver.events import Callback, Fact, Trust, Verified, parse_exactly
 from receiver.sources.options import Option
-from receiver.sources.template import Sample, filled, unique_id
+from receiver.sources.template import HEADERS, Sample, filled, headers_in, unique_id
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,8 +37,28 @@ class Setting:
     """Never shown."""
     many: bool = False
     """One value or a list: any one of them may verify (rotation)."""
+    key: bool = False
+    """Its values verify callbacks: `authenticate` counts them."""
     mapping: bool = False
     """A table of name to value, such as serial to key."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class About:
+    """What the provider's page says beside the data of its class: whole sentences, in Markdown, and where from."""
+
+    signed: str
+    """What the signature covers, and how."""
+    unsigned: str | None = None
+    """What it does not cover, and what follows; None: nothing that matters."""
+    resends: str
+    """What stays the same and what changes when the provider repeats a callback, with the evidence."""
+    key: str
+    """What makes two callbacks one event, and why: resends share it, different facts do not."""
+    retries: str
+    """When it repeats, and until when."""
+    sources: tuple[str, ...]
+    """Addresses of the documents, and names of the SDKs, that all this was read in."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,6 +79,7 @@ class Provider(ABC):
     name: ClassVar[str]
     title: ClassVar[str]
     settings: ClassVar[Mapping[str, Setting]]
+    """Each key that may verify is a setting with `key=True`; their values count as one list, in this order."""
     needs: ClassVar[tuple[tuple[str, ...], ...]]
     """What verification needs: of each group of settings at least one."""
     keep_headers: ClassVar[frozenset[bytes]]
@@ -67,6 +89,11 @@ class Provider(ABC):
     answer_deadline: ClassVar[dt.timedelta]
     """How long the provider waits for the answer."""
     success: ClassVar[Ack]
+    trust: ClassVar[Trust] = "signed"
+    """What vouches for its events, the least of them if they differ."""
+    signature_header: ClassVar[bytes | None] = None
+    """Lower-case name of the header that holds the signature; None: it stands in the body, or there is none."""
+    about: ClassVar[About]
     samples: ClassVar[Mapping[str, Sample]]
     """Realistic callbacks of our own making, by a word that all providers share: paid, failed, refunded, …"""
     id_form: ClassVar[str]
@@ -99,17 +126,50 @@ class Provider(ABC):
         """What handlers get as `event.data`. Raises ValueError if the body cannot be read."""
         return parse_exactly(body)
 
-    @abstractmethod
     def sign(self, payload: Mapping[str, object], now: float) -> Signed:
         """The callback that the provider would send for `payload`, signed with the newest key.
 
         Args:
-            payload: what `sample` returns, perhaps changed.
+            payload: what `sample` returns, perhaps changed. Its member `@headers` is sent as headers, not in the body.
             now: Unix seconds.
 
         Raises:
             SettingsError: the source has no key to sign with. The message begins with the option's name.
         """
+        written = {name: part for name, part in payload.items() if name != HEADERS}
+        return self.seal(self.render(written, now), now, headers_in(payload))
+
+    @abstractmethod
+    def seal(self, body: bytes, now: float, beside: Mapping[str, str] | None = None) -> Signed:
+        """Any bytes at all, signed as the provider would: for tests of what is genuine and odd.
+
+        Args:
+            body: to be sent.
+            now: Unix seconds.
+            beside: headers that go along, such as an id or a type that the provider sends in no other place.
+
+        Raises:
+            SettingsError: as `sign`.
+        """
+
+    def render(self, payload: Mapping[str, object], now: float) -> bytes:
+        """The body that the provider would write for `payload`: compact JSON, unless it says otherwise."""
+        del now
+        return json.dumps(payload, separators=(",", ":"), ensure_ascii=False).encode()
+
+    @classmethod
+    @abstractmethod
+    def made_up(cls) -> dict[str, object]:
+        """Settings with keys of our own making, with which a source can verify and sign at once: for demo and tests."""
+
+    def challenge(self, query: bytes) -> Ack | None:
+        """The answer to a GET by which some providers ask whether this is the right address; None: it is not one.
+
+        Args:
+            query: raw, without the question mark.
+        """
+        del query
+        return None
 
     def failure(self, reason: str) -> Mapping[str, str]:
         """Members that the provider wants in the body of a failure answer, beside the problem's own."""

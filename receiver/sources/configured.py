@@ -11,16 +11,10 @@ from typing import Final
 from receiver.errors import SettingsError
 from receiver.events import INTERNAL, Callback, Verified
 from receiver.settings import Settings, SourceSettings
-from receiver.sources.alipay import Alipay
 from receiver.sources.base import Provider, Signed
 from receiver.sources.given import given_options
-from receiver.sources.standardwebhooks import StandardWebhooks
-from receiver.sources.stripe import Stripe
-from receiver.sources.wechatpay import WeChatPay
+from receiver.sources.providers import find_provider
 
-PROVIDERS: Final[Mapping[str, type[Provider]]] = {
-    provider.name: provider for provider in (Stripe, StandardWebhooks, Alipay, WeChatPay)
-}
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
@@ -90,9 +84,7 @@ def _source(name: str, settings: SourceSettings, retention_days: int, folder: Pa
         raise SettingsError(f"sources.{quoted}: a name has up to 64 letters, digits, dots, hyphens and underscores")
     if name == INTERNAL:
         raise SettingsError(f"{prefix}: this name is kept for events that handlers emit")
-    provider = PROVIDERS.get(settings.provider)
-    if provider is None:
-        raise SettingsError(f"{prefix}.provider: {settings.provider!r} is none of {', '.join(sorted(PROVIDERS))}")
+    provider = _provider(settings.provider, prefix)
     if provider.retry_horizon > dt.timedelta(days=retention_days):
         hours = provider.retry_horizon // dt.timedelta(hours=1)
         raise SettingsError(
@@ -105,3 +97,10 @@ def _source(name: str, settings: SourceSettings, retention_days: int, folder: Pa
     except SettingsError as error:
         raise SettingsError(f"{prefix}.{error}") from None
     return Source(name=name, provider=built, verified=verified)
+
+
+def _provider(name: str, prefix: str) -> type[Provider]:
+    try:
+        return find_provider(name)
+    except SettingsError as error:
+        raise SettingsError(f"{prefix}.{error}") from error

@@ -104,6 +104,14 @@ def member(parent: object, *path: str) -> object:
     return parent
 
 
+def derived_id(*parts: bytes) -> str:
+    """An id for what has none of its own: `sha256:` and 32 hexadecimal digits over the parts, each behind its length.
+
+    The parts must be signed, and the same on every resend.
+    """
+    return "sha256:" + fingerprint(*parts).hex()
+
+
 def fingerprint(*parts: bytes) -> bytes:
     """16 bytes of a SHA-256 over the parts, each behind its length."""
     return hashlib.sha256(b"".join([length_prefixed(part) for part in parts])).digest()[:16]

@@ -17,22 +17,26 @@ LONGEST_HEADER: Final = 16_384
 """Bytes of a header that is looked at: room for a hundred signatures, or for an id so long that it goes to quarantine,
 while 20,000 signatures are refused before any is compared."""
 _LONGEST_TIMESTAMP: Final = 12
-_BLOCK: Final = 64
 
 
-class HmacSha256:
-    """HMAC-SHA256 under one key (RFC 2104), with the key's own two blocks hashed once and for all.
+class Hmac:
+    """HMAC under one key (RFC 2104), with the key's own two blocks hashed once and for all.
 
     A third less than `hmac.digest` for a callback of usual size, which sets up the key anew each time.
+
+    Args:
+        key: of any length.
+        algorithm: a name that `hashlib` knows.
     """
 
-    def __init__(self, key: bytes) -> None:
-        block = (hashlib.sha256(key).digest() if len(key) > _BLOCK else key).ljust(_BLOCK, b"\0")
-        self._inner = hashlib.sha256(bytes(byte ^ 0x36 for byte in block))
-        self._outer = hashlib.sha256(bytes(byte ^ 0x5C for byte in block))
+    def __init__(self, key: bytes, algorithm: str = "sha256") -> None:
+        size = hashlib.new(algorithm).block_size
+        block = (hashlib.new(algorithm, key).digest() if len(key) > size else key).ljust(size, b"\0")
+        self._inner = hashlib.new(algorithm, bytes(byte ^ 0x36 for byte in block))
+        self._outer = hashlib.new(algorithm, bytes(byte ^ 0x5C for byte in block))
 
     def digest(self, *parts: bytes) -> bytes:
-        """The 32 bytes over the parts, one behind the other."""
+        """The bytes over the parts, one behind the other: 32 for SHA-256."""
         inner, outer = self._inner.copy(), self._outer.copy()
         for part in parts:
             inner.update(part)

@@ -3,9 +3,14 @@
 import datetime as dt
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Final
 
 SHANGHAI = dt.timezone(dt.timedelta(hours=8))
 """China has kept this offset without summer time since 1991, so no time zone database is needed."""
+
+
+HEADERS: Final = "@headers"
+"""The member of a payload that is sent as headers, for what a provider says nowhere else."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,6 +27,12 @@ def filled(sample: Sample, *, external_id: str, entity_id: str, created: int) ->
     """A copy of the payload with its places filled."""
     values: Mapping[str, object] = {"{id}": external_id, "{entity}": entity_id, **_times(created)}
     return {name: _fill(part, values) for name, part in sample.payload.items()}
+
+
+def headers_in(payload: Mapping[str, object]) -> dict[str, str]:
+    """The headers that a payload asks for, by name."""
+    found = payload.get(HEADERS)
+    return {str(name): str(value) for name, value in found.items()} if isinstance(found, Mapping) else {}
 
 
 def unique_id(form: str, unique: str, created: int) -> str:

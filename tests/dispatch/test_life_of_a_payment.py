@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from receiver import Event, Receiver, update_if_newer
 from receiver.settings import made
-from receiver.sources import MADE_UP
+from receiver.sources import made_up
 from receiver.testing import SignedCallback, signed_callback
 from tests.dispatch.conftest import Shop
 
@@ -42,7 +42,7 @@ BOOK = sa.text("INSERT INTO booked VALUES (:event, :payment)")
 
 def shop_of(database_url: str, redis_url: str) -> Receiver:
     receiver = Receiver(
-        made(database_url=database_url, redis_url=redis_url, sources={"stripe": MADE_UP["stripe"]()}, poll_seconds=0.2)
+        made(database_url=database_url, redis_url=redis_url, sources={"stripe": made_up("stripe")}, poll_seconds=0.2)
     )
 
     @receiver.on("stripe", lane="entity")

@@ -31,7 +31,7 @@ from sqlalchemy.engine import make_url
 
 from receiver.embedded import discard, find_running
 from receiver.settings import made
-from receiver.sources import MADE_UP, build_sources
+from receiver.sources import build_sources, made_up
 
 ROOT = Path(__file__).resolve().parents[2]
 BIN = Path(sys.executable).parent
@@ -223,7 +223,7 @@ def free_port() -> str:
 def write_keys(folder: Path) -> None:
     """Made-up keys under the names that the pages use."""
     folder.mkdir()
-    alipay, wechat = MADE_UP["alipay"](), MADE_UP["wechatpay"]()
+    alipay, wechat = made_up("alipay"), made_up("wechatpay")
     for name, values in {"alipay": alipay["public_key"], "wechatpay": wechat["certificates"]}.items():
         assert isinstance(values, list)
         (folder / f"{name}.pem").write_text(values[0])

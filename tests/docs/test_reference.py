@@ -58,7 +58,12 @@ def test_settings_of_all_sources_stand_there(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("provider", "name"), [(provider, name) for provider in PROVIDERS for name in PROVIDERS[provider].settings]
+    ("provider", "name"),
+    [
+        (provider, name)
+        for provider in ("stripe", "standardwebhooks", "alipay", "wechatpay")
+        for name in PROVIDERS[provider].settings
+    ],
 )
 def test_settings_of_providers_stand_there(provider: str, name: str) -> None:
     assert f"| `{name}` | {PROVIDERS[provider].settings[name].help} |" in sections(page("settings.md"))[provider]

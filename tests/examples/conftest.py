@@ -14,7 +14,7 @@ import httpx
 import pytest
 
 from receiver.settings import made
-from receiver.sources import MADE_UP, Source, build_sources
+from receiver.sources import Source, build_sources, made_up
 from tests.examples.mail import Mail, answering
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
@@ -44,7 +44,7 @@ def shop(tmp_path: Path, database_url: str, redis_url: str) -> Shop:
     for path in EXAMPLES.iterdir():
         if path.is_file():
             shutil.copy(path, tmp_path)
-    keys = {name: MADE_UP[provider]() for name, provider in NAMES.items()}
+    keys = {name: made_up(provider) for name, provider in NAMES.items()}
     (tmp_path / "keys").mkdir()
     (tmp_path / "keys" / "alipay.pem").write_text(text(keys["alipay"]["public_key"]))
     (tmp_path / "keys" / "wechatpay.pem").write_text(text(keys["wechatpay"]["certificates"]))

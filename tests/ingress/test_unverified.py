@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from receiver.sources import MADE_UP
+from receiver.sources import made_up
 from tests.ingress.accounts import JSON_NAMES, NAMES, Account, Sent, accounts_of, first, make_accounts
 from tests.ingress.conftest import Start, settings_of
 from tests.ingress.forgeries import EVERYBODY, NO_FORGERY, OWN, TIMES, Accounts
@@ -106,8 +106,8 @@ async def test_schemes(program: Program, accounts: Accounts, strangers: Accounts
 @pytest.mark.parametrize("door", ["fast", "asgi"])
 async def test_another_source_of_the_same_provider(ledger: Ledger, start: Start, door: str) -> None:
     """Its own secrets only, whatever the path says."""
-    made_up = {f"{name}-{place}": MADE_UP[name]() for name in NAMES for place in ("eu", "us")}
-    both = accounts_of(made_up)
+    settings = {f"{name}-{place}": made_up(name) for name in NAMES for place in ("eu", "us")}
+    both = accounts_of(settings)
     async with start(door, sources=settings_of(both, ledger).sources) as served:
         for name in NAMES:
             there = replace(both[f"{name}-eu"].sent(), path=both[f"{name}-us"].path)
@@ -122,8 +122,8 @@ async def test_another_source_of_the_same_provider(ledger: Ledger, start: Start,
 
 async def test_a_retired_secret(ledger: Ledger, start: Start) -> None:
     """Both verify while both are live; afterwards the old one is a stranger's."""
-    old = {name: MADE_UP[name]() for name in ("stripe", "standardwebhooks")}
-    new = {name: MADE_UP[name]() for name in ("stripe", "standardwebhooks")}
+    old = {name: made_up(name) for name in ("stripe", "standardwebhooks")}
+    new = {name: made_up(name) for name in ("stripe", "standardwebhooks")}
     for settings in (*old.values(), *new.values()):
         settings.pop("public_keys", None)
         settings.pop("signing_key", None)

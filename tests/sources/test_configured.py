@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from receiver.errors import SettingsError, VerificationError
 from receiver.events import Callback
 from receiver.settings import Settings, SourceSettings, load
-from receiver.sources import MADE_UP, PROVIDERS, Source, build_sources
+from receiver.sources import PROVIDERS, Source, build_sources, made_up
 from tests.sources.conftest import NAMES, NOW, Kit, as_callback, first
 
 EC = ec.generate_private_key(ec.SECP256R1())
@@ -41,7 +41,7 @@ ALIPAY = {"provider": "alipay", "public_key": OTHER_PUBLIC}
 WECHAT = {"provider": "wechatpay", "api_v3_key": KEY_32, "public_keys": {"PUB_KEY_ID_1": OTHER_PUBLIC}}
 
 WRONG: Mapping[str, tuple[Mapping[str, object], str]] = {
-    "unknown provider": ({"provider": "strip"}, "provider: 'strip' is none of alipay, stand"),
+    "unknown provider": ({"provider": "strip"}, "provider: 'strip' is none of "),
     "unknown setting": (
         {**STRIPE, "secret": "x"},
         "secret: unknown setting; stripe has provider, verification, secrets",
@@ -80,7 +80,7 @@ WRONG: Mapping[str, tuple[Mapping[str, object], str]] = {
     "signing key broken": ({**ALIPAY, "signing_key": "hello"}, "signing_key: is no private key"),
     "signing key elliptic": ({**ALIPAY, "signing_key": EC_PRIVATE}, "signing_key: is no RSA key"),
     "another's signing key": (
-        {**MADE_UP["alipay"](), "signing_key": OTHER_PRIVATE},
+        {**made_up("alipay"), "signing_key": OTHER_PRIVATE},
         "signing_key: belongs to none of the public keys",
     ),
     "no WeChat key": (
@@ -97,12 +97,12 @@ WRONG: Mapping[str, tuple[Mapping[str, object], str]] = {
     "one serial, two keys": (
         {
             **WECHAT,
-            "public_keys": {"00AB": OTHER_PUBLIC, "ab": first(MADE_UP["alipay"]()["public_key"])},
+            "public_keys": {"00AB": OTHER_PUBLIC, "ab": first(made_up("alipay")["public_key"])},
         },
         "public_keys.ab: is another key under a serial",
     ),
     "WeChat signing key of another": (
-        {**MADE_UP["wechatpay"](), "signing_key": OTHER_PRIVATE},
+        {**made_up("wechatpay"), "signing_key": OTHER_PRIVATE},
         "signing_key: belongs to none of the certificates",
     ),
 }
@@ -150,9 +150,9 @@ def test_a_name_that_is_taken(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("days", "name"), [(2, "stripe"), (3, "standardwebhooks"), (1, "alipay"), (1, "wechatpay")])
 def test_retention_covers_the_retries(tmp_path: Path, days: int, name: str) -> None:
-    (line,) = mistakes(tmp_path, {"a": MADE_UP[name]()}, days)
+    (line,) = mistakes(tmp_path, {"a": made_up(name)}, days)
     assert line.startswith(f"retention_days: {days} is too short for sources.a: ")
-    assert built(tmp_path, {"a": MADE_UP[name]()}, days + 1)
+    assert built(tmp_path, {"a": made_up(name)}, days + 1)
 
 
 def test_references_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kits: Mapping[str, Kit]) -> None:
@@ -226,7 +226,7 @@ def test_no_verification_only_in_so_many_words(tmp_path: Path, name: str, kits: 
 @pytest.mark.parametrize("name", NAMES)
 def test_signing_without_a_key(tmp_path: Path, name: str, kits: Mapping[str, Kit]) -> None:
     source = built(tmp_path, {"a": {"provider": name, "verification": "none"}})["a"]
-    with pytest.raises(SettingsError, match=r"^sources\.a\.(secrets|signing_key): is needed to sign"):
+    with pytest.raises(SettingsError, match=r"^sources\.a\.(secrets|signing_key|api_v3_key): is needed to "):
         source.sign(kits[name].payload(), NOW)
 
 

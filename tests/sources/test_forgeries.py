@@ -7,7 +7,7 @@ import pytest
 
 from receiver.errors import VerificationError
 from receiver.events import Callback
-from receiver.sources import MADE_UP
+from receiver.sources import made_up
 from tests.sources.changes import (
     SIGNATURE,
     Change,
@@ -91,7 +91,7 @@ def test_changed_after_signing(kits: Mapping[str, Kit], name: str, version: byte
 
 @pytest.mark.parametrize("name", NAMES)
 def test_another_account_of_the_same_provider(kits: Mapping[str, Kit], name: str) -> None:
-    stranger = provider_with(MADE_UP[name]())
+    stranger = provider_with(made_up(name))
     payload = kits[name].payload()
     signed = stranger.sign(payload, NOW)
     headers = [(name.lower().encode(), value.encode()) for name, value in signed.headers]
@@ -108,7 +108,7 @@ def test_another_provider(kits: Mapping[str, Kit], name: str, other: str) -> Non
 
 @pytest.mark.parametrize("name", ["stripe", "standardwebhooks"])
 def test_a_retired_secret(kits: Mapping[str, Kit], name: str) -> None:
-    old, new = kits[name].settings, MADE_UP[name]()
+    old, new = kits[name].settings, made_up(name)
     secrets = [first(new["secrets"]), first(old["secrets"])]
     both = provider_with({"provider": name, "secrets": secrets})
     callback = kits[name].sent()

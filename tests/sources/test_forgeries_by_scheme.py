@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
 from cryptography.hazmat.primitives.hashes import SHA1
 
 from receiver.events import Callback
-from receiver.sources import MADE_UP
+from receiver.sources import made_up
 from tests.sources.changes import (
     Change,
     body,
@@ -150,7 +150,7 @@ def test_a_late_v1a_is_not_looked_for(kits: Mapping[str, Kit]) -> None:
     kit = kits["standardwebhooks"]
     callback = kit.sent()
     good = entry(b"v1a")(header(callback, b"webhook-signature"))
-    other = ed25519_key(MADE_UP["standardwebhooks"]())
+    other = ed25519_key(made_up("standardwebhooks"))
     bad = [b"v1a," + b64encode(other.sign(b"%d" % i)) for i in range(8)]
     eighth = with_header(callback, b"webhook-signature", b" ".join([*bad[1:], good]))
     assert kit.provider.verify(eighth, NOW).facts

@@ -9,7 +9,7 @@ from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
 from cryptography.hazmat.primitives.hashes import SHA256
 
 from receiver.events import Callback
-from receiver.sources import MADE_UP
+from receiver.sources import made_up
 from tests.sources.changes import (
     Change,
     entry,
@@ -113,7 +113,7 @@ def test_alipay_signs_in_several_ways(
 
 def test_wechat_keys_by_id_and_by_serial(kits: Mapping[str, Kit]) -> None:
     """During a migration a certificate and a public key live side by side; each verifies under its own name."""
-    old, new = kits["wechatpay"].settings, MADE_UP["wechatpay"]()
+    old, new = kits["wechatpay"].settings, made_up("wechatpay")
     settings: dict[str, Any] = {
         "provider": "wechatpay",
         "api_v3_key": [new["api_v3_key"], old["api_v3_key"]],

@@ -22,7 +22,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from receiver.events import Callback
-from receiver.sources import MADE_UP
+from receiver.sources import made_up
 from tests.sources.conftest import NOW, Kit, first, header, private_key, provider_with
 
 # These two SDKs have no types.
@@ -122,7 +122,7 @@ def test_wechatpay_accepts_ours(kits: Mapping[str, Kit], wechat_oracle: Any, ext
 
 def test_a_pkcs1_key_is_read_as_well() -> None:
     """The SDKs' tools write this older form of private keys."""
-    settings = MADE_UP["alipay"]()
+    settings = made_up("alipay")
     key = load_pem_private_key(str(settings["signing_key"]).encode(), None)
     older = key.private_bytes(Encoding.PEM, PrivateFormat.TraditionalOpenSSL, NoEncryption()).decode()
     assert provider_with({**settings, "signing_key": older}).sign({"notify_id": "1"}, NOW).body

@@ -14,13 +14,19 @@ import pytest
 from receiver.errors import SettingsError, VerificationError
 from receiver.events import Callback, Fact
 from receiver.sources import PROVIDERS, Provider
-from receiver.sources.options import Option
-from receiver.sources.wechatpay import WeChatPay
+from receiver.sources.providers.wechatpay import WeChatPay
+from tests.sources.vector_keys import OTHER_KEY, options
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = Path(os.environ.get("RECEIVER_VECTORS") or ROOT.parent / "shared" / "vectors")
-OTHER_KEY = "also_valid_with"
-FILES = sorted(path for name in PROVIDERS for path in FOLDER.glob(f"{name}/*.json"))
+EXCEPTIONS: Mapping[str, str] = {
+    "razorpay/checkout_payment_link": "the signature of a browser's return to the shop, which is no callback",
+    "razorpay/checkout_subscription": "the same",
+}
+"""Vectors whose verdict is not ours, each with the reason."""
+FILES = sorted(
+    path for name in PROVIDERS for path in FOLDER.glob(f"{name}/*.json") if f"{name}/{path.stem}" not in EXCEPTIONS
+)
 
 
 NONE = pytest.param(
@@ -79,7 +85,8 @@ def check_facts(facts: tuple[Fact, ...], expected: Mapping[str, object]) -> None
         "entity_id": fact.entity_id,
         "livemode": fact.livemode,
     }
-    wanted = {name: expected[name] for name in found if name in expected}
+    # Null says that the message has none of its own; what stands in for it is ours to say.
+    wanted = {name: expected[name] for name in found if expected.get(name) is not None}
     assert {name: found[name] for name in wanted} == wanted
     assert fact.odd or fact.external_id, "without an id it cannot be handled"
 
@@ -97,36 +104,3 @@ def check_plaintext(provider: Provider, callback: Callback, expected: Mapping[st
         text = provider.plaintext(json.loads(callback.body)).decode()
         assert text == expected.get("plaintext", text)
         assert text.startswith(str(expected.get("plaintext_startswith", "")))
-
-
-def options(provider: str, keys: Mapping[str, object]) -> dict[str, Option]:
-    """The vector's keys as settings, told apart by what they are rather than by how the file names them."""
-    given = {name: value for name, value in keys.items() if name != OTHER_KEY}
-    values = [item for value in given.values() for item in (value if isinstance(value, list) else [value])]
-    texts = [value for value in values if isinstance(value, str)]
-    if provider == "stripe":
-        return {"secrets": tuple(texts)}
-    if provider == "standardwebhooks":
-        public = tuple(text for text in texts if text.startswith("whpk_"))
-        return {"secrets": tuple(text for text in texts if text not in public), "public_keys": public}
-    if provider == "alipay":
-        return {"public_key": tuple(texts)}
-    return wechatpay_options(given)
-
-
-def wechatpay_options(given: Mapping[str, object]) -> dict[str, Option]:
-    serial = next((str(value) for name, value in given.items() if "serial" in name or name.endswith("key_id")), "")
-    by_serial: dict[str, str] = {}
-    certificates: list[str] = []
-    for value in given.values():
-        if isinstance(value, Mapping):
-            by_serial |= {str(name): str(key) for name, key in value.items()}
-        for text in value if isinstance(value, list) else [value]:
-            if isinstance(text, str) and "-----BEGIN" in text:
-                if serial:
-                    by_serial[serial] = text
-                else:
-                    certificates.append(text)
-    secrets = tuple(str(value) for name, value in given.items() if "v3" in name.lower())
-    found: dict[str, Option] = {"certificates": tuple(certificates), "public_keys": by_serial}
-    return {**found, "api_v3_key": secrets} if secrets else found

@@ -86,11 +86,11 @@ def _clock(captured: "Captured", at: int | None) -> float:
 def _keys(name: str, source: str | None, keys: Sequence[str]) -> "tuple[Provider, Mapping[str, Source]]":
     """What to check with, and the other sources of the provider, whose keys may explain a mismatch."""
     from receiver.cli.servers import FOLDER
-    from receiver.operate.verdict import chosen_source, known_provider, provider_with
+    from receiver.operate.verdict import chosen_source, provider_with
     from receiver.settings import load
-    from receiver.sources import build_sources
+    from receiver.sources import build_sources, find_provider
 
-    kind = known_provider(name)
+    kind = find_provider(name)
     if keys:
         return provider_with(name, keys, FOLDER), {}
     settings = load(FOLDER)

@@ -6,6 +6,7 @@ import uuid
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from receiver.app import Listening, run
 from receiver.cli.demo import shop, traffic
@@ -14,11 +15,14 @@ from receiver.cli.output import note, progress
 from receiver.operate.database import database
 from receiver.operate.sender import send_all
 from receiver.settings import Settings, made
-from receiver.sources import MADE_UP, PROVIDERS, Source, build_sources
+from receiver.sources import Source, build_sources, made_up
 from receiver.storage import views
 from receiver.storage.engine import Connection
 
 _CONCURRENCY = 16
+
+
+SHOP_PROVIDERS: Final = ("stripe", "standardwebhooks", "alipay", "wechatpay")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,8 +39,8 @@ Finished = Callable[[Result], Awaitable[None]]
 
 
 def made_up_sources() -> dict[str, dict[str, object]]:
-    """Settings of one source for each provider, with keys made at random."""
-    return {name: MADE_UP[name]() for name in PROVIDERS}
+    """Settings of the shop's sources, with keys made at random."""
+    return {name: made_up(name) for name in SHOP_PROVIDERS}
 
 
 async def tour(settings: Settings, finished: Finished) -> bool:

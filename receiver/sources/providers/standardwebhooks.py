@@ -10,16 +10,17 @@ event's own time in the body's `timestamp`, but a sender might write the sending
 import datetime as dt
 import hashlib
 import hmac
-import json
+import secrets
 from binascii import b2a_base64
 from collections.abc import Mapping
 from typing import ClassVar, Final
 
 from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from receiver.errors import SettingsError, VerificationError
 from receiver.events import Callback, Fact
-from receiver.sources import documents, keys, signatures, times
+from receiver.sources import documents, keys, new_keys, signatures, times
 from receiver.sources.base import Ack, Provider, Setting, Signed
 from receiver.sources.options import Option
 from receiver.sources.samples.standardwebhooks import SAMPLES
@@ -40,9 +41,12 @@ class StandardWebhooks(Provider):
     title: ClassVar[str] = "Standard Webhooks"
     settings: ClassVar[Mapping[str, Setting]] = {
         "secrets": Setting(
-            help="secrets in base64 with or without whsec_, newest first; each one verifies v1", secret=True, many=True
+            help="secrets in base64 with or without whsec_, newest first; each one verifies v1",
+            secret=True,
+            many=True,
+            key=True,
         ),
-        "public_keys": Setting(help="ed25519 keys, whpk_…; each one verifies v1a", many=True),
+        "public_keys": Setting(help="ed25519 keys, whpk_…; each one verifies v1a", many=True, key=True),
         "signing_key": Setting(help="for tests: the ed25519 key, whsk_…, that sends with v1a", secret=True),
     }
     needs: ClassVar[tuple[tuple[str, ...], ...]] = (("secrets", "public_keys"),)
@@ -51,6 +55,7 @@ class StandardWebhooks(Provider):
     retry_horizon: ClassVar[dt.timedelta] = dt.timedelta(days=4)
     answer_deadline: ClassVar[dt.timedelta] = dt.timedelta(seconds=15)
     success: ClassVar[Ack] = Ack(status=204)
+    signature_header = _NAMES[2]
     samples = SAMPLES
     id_form: ClassVar[str] = "msg_{unique}"
 
@@ -59,6 +64,16 @@ class StandardWebhooks(Provider):
         self._secrets = keys.base64_secrets(options, "secrets")
         self._public_keys = keys.ed25519_public_keys(options, "public_keys")
         self._signing_key = keys.ed25519_signing_key(options, "signing_key", self._public_keys)
+
+    @classmethod
+    def made_up(cls) -> dict[str, object]:
+        """A secret for `v1` and a key for `v1a`."""
+        key = Ed25519PrivateKey.generate()
+        return {
+            "secrets": ["whsec_" + new_keys.base64(secrets.token_bytes(32))],
+            "public_keys": ["whpk_" + new_keys.base64(key.public_key().public_bytes_raw())],
+            "signing_key": "whsk_" + new_keys.base64(key.private_bytes_raw()),
+        }
 
     def authenticate(self, callback: Callback, now: float) -> int:
         """Try the secrets, then the public keys; a version that has no key here never counts."""
@@ -107,9 +122,16 @@ class StandardWebhooks(Provider):
         return (fact,)
 
     def sign(self, payload: Mapping[str, object], now: float) -> Signed:
-        """With the newest secret, and with the test key where there is one. The payload's `id` is the message's."""
-        body = json.dumps(payload, separators=(",", ":"), ensure_ascii=False).encode()
-        message = str(payload.get("id") or f"msg_{hashlib.sha256(body).hexdigest()[:24]}")
+        """The payload's `id` is the message's."""
+        message = payload.get("id")
+        return self._seal(self.render(payload, now), now, str(message) if message else None)
+
+    def seal(self, body: bytes, now: float, beside: Mapping[str, str] | None = None) -> Signed:
+        """With the newest secret, and with the test key where there is one."""
+        return self._seal(body, now, (beside or {}).get("webhook-id"))
+
+    def _seal(self, body: bytes, now: float, message: str | None) -> Signed:
+        message = message or f"msg_{hashlib.sha256(body).hexdigest()[:24]}"
         sent = str(int(now))
         signed = f"{message}.{sent}.".encode() + body
         entries = [_v1(secret, signed).decode() for secret in self._secrets[:1]]

@@ -10,6 +10,7 @@ API version, so two endpoints of different versions send one event with two bodi
 import datetime as dt
 import hashlib
 import json
+import secrets
 from collections.abc import Mapping
 from typing import ClassVar, Final
 
@@ -52,7 +53,10 @@ class Stripe(Provider):
     title: ClassVar[str] = "Stripe"
     settings: ClassVar[Mapping[str, Setting]] = {
         "secrets": Setting(
-            help="signing secrets of the endpoint, whsec_…, newest first; each one verifies", secret=True, many=True
+            help="signing secrets of the endpoint, whsec_…, newest first; each one verifies",
+            secret=True,
+            many=True,
+            key=True,
         ),
     }
     needs: ClassVar[tuple[tuple[str, ...], ...]] = (("secrets",),)
@@ -60,12 +64,18 @@ class Stripe(Provider):
     retry_horizon: ClassVar[dt.timedelta] = dt.timedelta(days=3)
     answer_deadline: ClassVar[dt.timedelta] = dt.timedelta(seconds=10)  # not documented; a cautious guess
     success: ClassVar[Ack] = Ack(status=200)
+    signature_header = _SIGNATURE
     samples = SAMPLES
     id_form: ClassVar[str] = "evt_{unique}"
 
     def __init__(self, options: Mapping[str, Option]) -> None:
         """Take the secrets. The whole string is the key, its `whsec_` included."""
-        self._secrets = [signatures.HmacSha256(secret.encode()) for secret in keys.secrets(options, "secrets")]
+        self._secrets = [signatures.Hmac(secret.encode()) for secret in keys.secrets(options, "secrets")]
+
+    @classmethod
+    def made_up(cls) -> dict[str, object]:
+        """One secret."""
+        return {"secrets": ["whsec_" + secrets.token_hex(16)]}
 
     def authenticate(self, callback: Callback, now: float) -> int:
         """Compare every `v1` with each secret's HMAC; `v0` and schemes to come never count."""
@@ -86,11 +96,16 @@ class Stripe(Provider):
         except documents.UnreadableError as error:
             return (documents.odd(error.reason),)
 
-    def sign(self, payload: Mapping[str, object], now: float) -> Signed:
-        """The event as Stripe writes it, indented."""
+    def render(self, payload: Mapping[str, object], now: float) -> bytes:
+        """As Stripe writes it, indented."""
+        del now
+        return json.dumps(payload, indent=2, ensure_ascii=False).encode()
+
+    def seal(self, body: bytes, now: float, beside: Mapping[str, str] | None = None) -> Signed:
+        """With the newest secret."""
+        del beside
         if not self._secrets:
             raise SettingsError("secrets: is needed to sign")
-        body = json.dumps(payload, indent=2, ensure_ascii=False).encode()
         sent = int(now)
         digest = self._secrets[0].digest(b"%d." % sent, body).hex()
         headers = (

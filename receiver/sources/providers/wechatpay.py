@@ -21,9 +21,10 @@ from cryptography.hazmat.primitives.hashes import SHA256
 
 from receiver.errors import SettingsError, VerificationError
 from receiver.events import Callback, Fact, parse_exactly
-from receiver.sources import documents, signatures, times, wechatpay_keys
+from receiver.sources import documents, new_keys, signatures, times
 from receiver.sources.base import Ack, Provider, Setting, Signed
 from receiver.sources.options import Option
+from receiver.sources.providers import wechatpay_keys
 from receiver.sources.samples.wechatpay import SAMPLES
 
 TOLERANCE: Final = 300
@@ -74,10 +75,12 @@ class WeChatPay(Provider):
     title: ClassVar[str] = "WeChat Pay"
     settings: ClassVar[Mapping[str, Setting]] = {
         "certificates": Setting(
-            help="platform certificates in PEM; each verifies what names its serial number", many=True
+            help="platform certificates in PEM; each verifies what names its serial number", many=True, key=True
         ),
         "public_keys": Setting(
-            help="platform public keys in PEM, by their id (PUB_KEY_ID_…) or by a certificate's serial", mapping=True
+            help="platform public keys in PEM, by their id (PUB_KEY_ID_…) or by a certificate's serial",
+            mapping=True,
+            key=True,
         ),
         "api_v3_key": Setting(
             help="the merchant's APIv3 key, 32 bytes (any length of an AES key is taken); "
@@ -93,6 +96,7 @@ class WeChatPay(Provider):
     retry_horizon: ClassVar[dt.timedelta] = dt.timedelta(hours=25)
     answer_deadline: ClassVar[dt.timedelta] = dt.timedelta(seconds=5)
     success: ClassVar[Ack] = Ack(status=204)
+    signature_header = _SIGNATURE
     samples = SAMPLES
     id_form: ClassVar[str] = "EV-{china_day}{china_clock}{unique}"
 
@@ -101,6 +105,16 @@ class WeChatPay(Provider):
         self._verifiers = wechatpay_keys.verifiers(options)
         self._ciphers = wechatpay_keys.ciphers(options)
         self._signer = wechatpay_keys.signer(options, self._verifiers)
+
+    @classmethod
+    def made_up(cls) -> dict[str, object]:
+        """A platform certificate of our own."""
+        key = new_keys.rsa_key()
+        return {
+            "certificates": [new_keys.certificate_pem(key)],
+            "api_v3_key": secrets.token_hex(16),
+            "signing_key": new_keys.private_pem(key),
+        }
 
     def authenticate(self, callback: Callback, now: float) -> int:
         """Check the signature with the key that `Wechatpay-Serial` names."""
@@ -152,14 +166,18 @@ class WeChatPay(Provider):
                 continue
         raise documents.UnreadableError("resource_undecryptable")
 
-    def sign(self, payload: Mapping[str, object], now: float) -> Signed:
+    def render(self, payload: Mapping[str, object], now: float) -> bytes:
         """The payload with its `resource`, given in clear, encrypted."""
-        if self._signer is None:
-            raise SettingsError("signing_key: is needed to sign")
         message = dict(payload)
         if isinstance(message.get("resource"), Mapping):
             message["resource"] = self._seal(message)
-        body = json.dumps(message, separators=(",", ":"), ensure_ascii=False).encode()
+        return super().render(message, now)
+
+    def seal(self, body: bytes, now: float, beside: Mapping[str, str] | None = None) -> Signed:
+        """With the test key."""
+        del beside
+        if self._signer is None:
+            raise SettingsError("signing_key: is needed to sign")
         sent, nonce = str(int(now)), secrets.token_hex(16)
         signature = self._signer.key.sign(f"{sent}\n{nonce}\n".encode() + body + b"\n", _PADDING, _HASH)
         headers = (

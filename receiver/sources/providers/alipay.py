@@ -22,7 +22,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 
 from receiver.errors import SettingsError, VerificationError
 from receiver.events import Callback, Fact, Verified, parse_exactly
-from receiver.sources import documents, forms, keys, signatures, times
+from receiver.sources import documents, forms, keys, new_keys, signatures, times
 from receiver.sources.base import Ack, Provider, Setting, Signed
 from receiver.sources.options import Option, texts
 from receiver.sources.samples.alipay import SAMPLES
@@ -69,6 +69,7 @@ class Alipay(Provider):
             help="Alipay's public key (not the application's own): PEM, its base64, or Alipay's certificate in PEM; "
             "several while it is being replaced",
             many=True,
+            key=True,
         ),
         "signing_key": Setting(help="for tests: the private key, in PEM, that plays Alipay", secret=True),
     }
@@ -116,18 +117,30 @@ class Alipay(Provider):
         form = forms.parsed(body)
         return _strings({name: value for name, value in form.items() if name not in _NEITHER})
 
-    def sign(self, payload: Mapping[str, object], now: float) -> Signed:
+    def render(self, payload: Mapping[str, object], now: float) -> bytes:
         """The payload as a form, sent at `now`; its `charset` is kept to."""
-        if self._signing_key is None:
-            raise SettingsError("signing_key: is needed to sign")
         sent = dt.datetime.fromtimestamp(int(now), SHANGHAI).strftime("%Y-%m-%d %H:%M:%S")
         strings = {"charset": "utf-8", "notify_time": sent, **{name: str(value) for name, value in payload.items()}}
         charset = strings["charset"]
-        form = {name.encode(charset): value.encode(charset) for name, value in strings.items()}
+        return urlencode({name.encode(charset): value.encode(charset) for name, value in strings.items()}).encode()
+
+    def seal(self, body: bytes, now: float, beside: Mapping[str, str] | None = None) -> Signed:
+        """A form, with the signature of its parameters."""
+        del now, beside
+        if self._signing_key is None:
+            raise SettingsError("signing_key: is needed to sign")
+        form = forms.parsed(body)
+        charset = form.get(b"charset", b"utf-8").decode("ascii", "replace")
         signature = self._signing_key.sign(_joined(form, _NEITHER), _PADDING, _HASH)
         form |= {_SIGN: b2a_base64(signature, newline=False), _SIGN_TYPE: _RSA2}
         content_type = f"application/x-www-form-urlencoded; charset={charset}"
         return Signed(headers=(("Content-Type", content_type),), body=urlencode(form).encode())
+
+    @classmethod
+    def made_up(cls) -> dict[str, object]:
+        """A key whose Alipay is ourselves."""
+        key = new_keys.rsa_key()
+        return {"public_key": [new_keys.public_pem(key)], "signing_key": new_keys.private_pem(key)}
 
     def _check(self, form: _Form) -> int:
         sign = form.get(_SIGN)

@@ -1,0 +1,71 @@
+"""The providers that are built in, one file each, and those that other packages bring along.
+
+A package brings a provider as an entry point in the group `receiver.providers`: its name is the provider's, and it
+points at the class.
+"""
+
+from collections.abc import Mapping
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
+from typing import Final
+
+from receiver.errors import SettingsError
+from receiver.sources.base import Provider
+from receiver.sources.providers.alipay import Alipay
+from receiver.sources.providers.razorpay import Razorpay
+from receiver.sources.providers.standardwebhooks import StandardWebhooks
+from receiver.sources.providers.stripe import Stripe
+from receiver.sources.providers.wechatpay import WeChatPay
+
+GROUP: Final = "receiver.providers"
+
+PROVIDERS: Final[Mapping[str, type[Provider]]] = {
+    provider.name: provider
+    for provider in (
+        Alipay,
+        Razorpay,
+        StandardWebhooks,
+        Stripe,
+        WeChatPay,
+    )
+}
+"""Built in, by name."""
+
+
+def provider_names() -> list[str]:
+    """Of all that are built in or installed, in alphabetical order."""
+    return sorted({*PROVIDERS, *_installed()})
+
+
+def find_provider(name: str) -> type[Provider]:
+    """The provider called `name`: a built-in one first.
+
+    Raises:
+        SettingsError: there is none, or what is installed under that name is no provider.
+    """
+    if name in PROVIDERS:
+        return PROVIDERS[name]
+    if name not in _installed():
+        raise SettingsError(f"provider: {name!r} is none of {', '.join(provider_names())}")
+    return _loaded(_installed()[name])
+
+
+@cache
+def _installed() -> Mapping[str, EntryPoint]:
+    return {entry.name: entry for entry in entry_points(group=GROUP)}
+
+
+@cache
+def _loaded(entry: EntryPoint) -> type[Provider]:
+    try:
+        found = entry.load()
+    except Exception as error:
+        raise SettingsError(f"provider: {entry.name!r} ({entry.value}) cannot be imported: {error}") from error
+    if not (isinstance(found, type) and issubclass(found, Provider) and found.name == entry.name):
+        raise SettingsError(f"provider: {entry.value} is no provider called {entry.name!r}")
+    return found
+
+
+def made_up(name: str) -> dict[str, object]:
+    """The section of a settings file for one source of `name`, with keys of our own making. Raises SettingsError."""
+    return {"provider": name, **find_provider(name).made_up()}
