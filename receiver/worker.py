@@ -20,8 +20,9 @@ from receiver.dispatch.presence import Presence
 from receiver.handlers import Registry
 from receiver.marks import Marks, Nudges, connect
 from receiver.settings import Settings
+from receiver.storage.batches import BatchConnection
 from receiver.storage.leases import LeaseConnection, lease_engine
-from receiver.storage.runs import RunConnection, run_engine
+from receiver.storage.runs import run_engine
 from receiver.storage.stepping import StepConnection, step_engine
 from receiver.storage.workers import State, TellingConnection, Word, telling_engine
 
@@ -141,7 +142,7 @@ class Worker:
                 grace_seconds=settings.grace_seconds,
             ),
             leases=LeaseConnection(leasing, worker=self.name, seconds=settings.lease_seconds),
-            connect=lambda: RunConnection(running),
+            connect=lambda: BatchConnection(running),
             heard=heard,
             followed=followed,
             observer=self._metrics,

@@ -17,8 +17,8 @@ from receiver.dispatch.call import stops_us
 from receiver.errors import StoreUnavailable, TransactionEnded
 from receiver.handlers import Handler
 from receiver.observability.failpoints import failpoint
+from receiver.storage.batches import BatchConnection
 from receiver.storage.leases import Lease, StoredEvent
-from receiver.storage.runs import RunConnection
 
 log = structlog.get_logger(__name__)
 
@@ -47,7 +47,7 @@ class Batches:
         handle: calls a handler in the transaction that is open on it.
     """
 
-    def __init__(self, connection: RunConnection, handle: Handle) -> None:
+    def __init__(self, connection: BatchConnection, handle: Handle) -> None:
         self._connection = connection
         self._handle = handle
         self._careful = False
@@ -114,8 +114,7 @@ class Batches:
             await self._connection.discard()
         await self._connection.open()
         if await self._connection.has_ended(leases[position], leases):
-            ended = TransactionEnded(f"a handler committed by SQL of its own, and then: {verdict.describe(error)}")
-            return await self._ended(leases, position + 1, ended)
+            return await self._ended(leases, position + 1, verdict.ended_before(error))
         await self._connection.roll_back()
         if not spoiled and not careful:
             return None

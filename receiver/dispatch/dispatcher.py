@@ -17,8 +17,8 @@ from receiver.dispatch.slot import Slot
 from receiver.dispatch.standstill import Standstill
 from receiver.errors import StoreUnavailable
 from receiver.handlers import Registry
+from receiver.storage.batches import BatchConnection
 from receiver.storage.leases import Lease, LeaseConnection
-from receiver.storage.runs import RunConnection
 from receiver.storage.workers import Closed
 
 log = structlog.get_logger(__name__)
@@ -62,7 +62,7 @@ class Dispatcher:
         readers: Readers,
         limits: Limits,
         leases: LeaseConnection,
-        connect: Callable[[], RunConnection],
+        connect: Callable[[], BatchConnection],
         heard: asyncio.Event,
         followed: Callable[[], None],
         observer: Observer,

@@ -8,7 +8,7 @@ import structlog
 from receiver.dispatch import verdict
 from receiver.dispatch.call import stops_us
 from receiver.dispatch.parts import RECONNECT, Parts
-from receiver.errors import StoreUnavailable, TransactionEnded
+from receiver.errors import StoreUnavailable
 from receiver.handlers import Handler
 from receiver.storage.leases import Lease
 from receiver.storage.outcomes import Failure
@@ -45,7 +45,7 @@ class Recorder:
         if verdict.spoiled(error):
             await self._connection.discard()
         if alone and await self._has_ended(lease):
-            error = TransactionEnded(f"the handler committed by SQL of its own, and then: {verdict.describe(error)}")
+            error = verdict.ended_before(error)
         if stops_us(error) and self._parts.stopping():
             failure = verdict.stopped(error)
         else:

@@ -17,8 +17,8 @@ from receiver.dispatch.recorder import Recorder
 from receiver.errors import HandlerTimedOut, LeaseLost, StoreUnavailable
 from receiver.handlers import Handler
 from receiver.observability.failpoints import failpoint
+from receiver.storage.batches import BatchConnection
 from receiver.storage.leases import Lease, StoredEvent
-from receiver.storage.runs import RunConnection
 
 log = structlog.get_logger(__name__)
 
@@ -32,7 +32,7 @@ class Slot:
         parts: what it shares with the others.
     """
 
-    def __init__(self, name: str, connection: RunConnection, parts: Parts) -> None:
+    def __init__(self, name: str, connection: BatchConnection, parts: Parts) -> None:
         self._name = name
         self._connection = connection
         self._caller = Caller(name)

@@ -93,6 +93,11 @@ def reason_of(error: BaseException) -> str:
     return RAISED
 
 
+def ended_before(error: BaseException) -> TransactionEnded:
+    """What a failure comes to if its handler had committed before: it must not be run again, whatever it raised."""
+    return TransactionEnded(f"a handler committed by SQL of its own, and then: {describe(error)}")
+
+
 def describe(error: BaseException) -> str:
     """Type and message of `error`, and the first few places that are not ours, for the operator who reads the attempt.
 

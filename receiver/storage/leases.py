@@ -4,22 +4,19 @@ Everything here runs on a connection of the dispatcher's own under READ COMMITTE
 statements, and why they keep order, stand in `claims`.
 """
 
-import asyncio
 import datetime as dt
 import uuid
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import asyncpg
 import msgspec
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from receiver.errors import StoreUnavailable
 from receiver.storage import claims
 from receiver.storage.engine import make_engine
-from receiver.storage.own import CUT, OwnConnection
+from receiver.storage.own import KeptConnection, OwnConnection
 
 _ANSWER_SECONDS: Final = 10.0
 _SUSPECT_AFTER: Final = 2
@@ -115,11 +112,9 @@ class LeaseConnection:
     """
 
     def __init__(self, engine: AsyncEngine, *, worker: str, seconds: float) -> None:
-        self._engine = engine
+        self._kept = KeptConnection(engine)
         self._worker = worker
         self._length = dt.timedelta(seconds=seconds)
-        self._own: OwnConnection | None = None
-        self._one_at_a_time = asyncio.Lock()
 
     async def lease(self, asked: Mapping[str, Ask], *, suspects: bool = True) -> Claim:
         """Lease and commit due dispatches, of each handler those first that have been due for longest.
@@ -136,7 +131,7 @@ class LeaseConnection:
         Raises:
             StoreUnavailable: Postgres cannot be reached, or did not answer; what it leased then will run out.
         """
-        async with self._connected() as own:
+        async with self._kept.use() as own:
             rows = await own.raw.fetch(
                 claims.CLAIM,
                 list(asked),
@@ -194,28 +189,11 @@ class LeaseConnection:
 
     async def close(self) -> None:
         """Close the connection."""
-        own, self._own = self._own, None
-        if own is not None:
-            await own.discard()
+        await self._kept.close()
 
     async def _fetch(self, statement: str, *values: object) -> None:
-        async with self._connected() as own:
+        async with self._kept.use() as own:
             await own.raw.fetch(statement, *values, timeout=_ANSWER_SECONDS)
-
-    @asynccontextmanager
-    async def _connected(self) -> AsyncIterator[OwnConnection]:
-        async with self._one_at_a_time:
-            if self._own is None or not self._own.alive:
-                await self.close()
-                self._own = await OwnConnection.open(self._engine)
-            try:
-                yield self._own
-            except (*CUT, asyncpg.PostgresError) as error:
-                await self.close()
-                raise StoreUnavailable("Postgres did not answer") from error
-            except BaseException:  # in the middle of a transaction, perhaps: its locks must not outlive it
-                await self.close()
-                raise
 
 
 def _lanes(candidates: Sequence[asyncpg.Record], asked: Mapping[str, Ask]) -> set[int]:

@@ -1,6 +1,8 @@
 """A connection that its owner keeps for long and that never gets back into a pool, whatever was done to it."""
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Final, Self
 
 import asyncpg
@@ -113,3 +115,42 @@ class OwnConnection:
             await self.asynchronous.close()
         except UNREACHABLE as error:
             log.debug("connection_discarded", error=type(error).__name__)
+
+
+class KeptConnection:
+    """A connection that is opened when it is first needed and again after each loss, for one user at a time.
+
+    Args:
+        engine: autocommit.
+    """
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self._engine = engine
+        self._own: OwnConnection | None = None
+        self._one_at_a_time = asyncio.Lock()
+
+    @asynccontextmanager
+    async def use(self) -> AsyncIterator[OwnConnection]:
+        """The connection, for the length of the block. Whatever the block raises closes it.
+
+        Raises:
+            StoreUnavailable: Postgres cannot be reached, or did not do what the block asked.
+        """
+        async with self._one_at_a_time:
+            if self._own is None or not self._own.alive:
+                await self.close()
+                self._own = await OwnConnection.open(self._engine)
+            try:
+                yield self._own
+            except (*CUT, asyncpg.PostgresError) as error:
+                await self.close()
+                raise StoreUnavailable("Postgres did not answer") from error
+            except BaseException:  # in the middle of a transaction, perhaps: its locks must not outlive it
+                await self.close()
+                raise
+
+    async def close(self) -> None:
+        """Close it; the next use opens another."""
+        own, self._own = self._own, None
+        if own is not None:
+            await own.discard()

@@ -24,7 +24,7 @@ from receiver.storage.raw import RawTransaction
 
 _ANSWER_SECONDS: Final = 10.0
 _COMMIT_SECONDS: Final = 60.0
-_ENDED: Final = "the handler ended the transaction by SQL of its own; use begin_nested(), or raise an exception"
+ENDED: Final = "the handler ended the transaction by SQL of its own; use begin_nested(), or raise an exception"
 _NO_SAVEPOINT: Final = (asyncpg.InvalidSavepointSpecificationError, asyncpg.NoActiveSQLTransactionError)
 _FENCED: Final = "SELECT 1"
 """What Postgres says of a fence that found its row."""
@@ -130,7 +130,7 @@ class RunConnection:
         async with self._touching:
             self._end_loan(own)
             try:
-                said = await _commit(own, outcomes.succeed(lease, following))
+                said = await self._commit(own, outcomes.succeed(lease, following))
             except asyncpg.PostgresError:
                 if following is not None and await self._succeeded(own, lease):
                     return False  # it was the fence behind the commit that failed
@@ -139,72 +139,10 @@ class RunConnection:
             await self._ask("ROLLBACK")
         return said == _FENCED
 
-    async def begin_together(self, leases: Sequence[Lease]) -> bool:
-        """Begin the transaction of a batch and lock its dispatches; False, and no transaction, if one is not ours.
-
-        Args:
-            leases: of one handler, no suspects, at most one of each lane.
-
-        Raises:
-            StoreUnavailable: the connection cannot be used.
-        """
-        if await self._ask(together.fence(leases)) == f"SELECT {len(leases)}":
-            return True
-        await self.roll_back()
-        return False
-
-    async def mark(self) -> None:
-        """Set the savepoint to which `unmark` takes a batch back. Raises StoreUnavailable."""
-        await self._ask(together.SAVEPOINT)
-
-    async def keep(self, *, marked: bool) -> bool:
-        """End the loan to one handler of a batch; what it wrote belongs to the batch from now on.
-
-        Args:
-            marked: behind a savepoint, which is released.
-
-        Returns:
-            Whether it has emitted something that handlers want.
-
-        Raises:
-            as `succeed`.
-        """
-        own = self._opened()
-        async with self._touching:
-            self._end_loan(own)
-            if not own.raw.is_in_transaction():
-                raise TransactionEnded(_ENDED)
-            if marked:
-                await _commit(own, together.RELEASE)
-        return self.emitted
-
-    async def unmark(self) -> None:
-        """End the loan to one handler of a batch, and undo what it wrote since `mark`.
-
-        Raises:
-            TransactionEnded: there is no savepoint any more.
-            StoreUnavailable: the connection cannot be used.
-        """
-        self._forget_loan()
-        await _commit(self._opened(), together.UNDO)
-
     async def roll_back(self) -> None:
         """Undo everything since the transaction began. Raises StoreUnavailable."""
         self._forget_loan()
         await self._ask("ROLLBACK")
-
-    async def succeed_together(self, begun: Sequence[Lease], leases: Sequence[Lease]) -> None:
-        """Record the success of a batch and commit.
-
-        Args:
-            begun: what `begin_together` was given.
-            leases: those of them that succeeded.
-
-        Raises:
-            as `succeed`.
-        """
-        async with self._touching:
-            await _commit(self._opened(), together.succeed(begun, leases))
 
     async def fail(self, lease: Lease, failure: Failure, elapsed: float) -> bool:
         """Roll back whatever the handler wrote, then record the failure in a transaction of its own.
@@ -308,12 +246,11 @@ class RunConnection:
             if loan is not None:
                 loan.end()
 
-
-async def _commit(own: OwnConnection, sql: str) -> str:
-    """Say what ends a run; what Postgres has against it, in words of ours."""
-    try:
-        return await own.say(sql, _COMMIT_SECONDS)
-    except asyncpg.InFailedSQLTransactionError as error:
-        raise TransactionAborted("a statement failed, and the handler went on") from error
-    except (asyncpg.DivisionByZeroError, *_NO_SAVEPOINT) as error:
-        raise TransactionEnded(_ENDED) from error
+    async def _commit(self, own: OwnConnection, sql: str) -> str:
+        """Say what ends a run, or a part of it; what Postgres has against it, in words of ours."""
+        try:
+            return await own.say(sql, _COMMIT_SECONDS)
+        except asyncpg.InFailedSQLTransactionError as error:
+            raise TransactionAborted("a statement failed, and the handler went on") from error
+        except (asyncpg.DivisionByZeroError, *_NO_SAVEPOINT) as error:
+            raise TransactionEnded(ENDED) from error

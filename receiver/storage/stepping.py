@@ -14,9 +14,8 @@ import asyncpg
 import msgspec
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from receiver.errors import StoreUnavailable
 from receiver.storage.engine import make_engine
-from receiver.storage.own import CUT, OwnConnection
+from receiver.storage.own import KeptConnection
 from receiver.storage.selections import Cursor, Range, Selection
 from receiver.storage.steps import ANSWER_SECONDS, Step, Taken
 
@@ -61,9 +60,8 @@ class StepConnection:
     """
 
     def __init__(self, engine: AsyncEngine, *, worker: str) -> None:
-        self._engine = engine
+        self._kept = KeptConnection(engine)
         self._worker = worker
-        self._own: OwnConnection | None = None
         self._refused: list[uuid.UUID] = []
 
     async def wait(self, handlers: Sequence[str]) -> float | None:
@@ -75,7 +73,7 @@ class StepConnection:
         Raises:
             StoreUnavailable: Postgres cannot be reached, or did not answer.
         """
-        async with self._connected() as own:
+        async with self._kept.use() as own:
             seconds = await own.raw.fetchval(_WAIT, handlers, self._refused, timeout=ANSWER_SECONDS)
             return None if seconds is None else float(seconds)
 
@@ -91,7 +89,7 @@ class StepConnection:
         Raises:
             StoreUnavailable: Postgres cannot be reached, or did not answer; the step is taken or it is not.
         """
-        async with self._connected() as own:  # which is closed if anything fails: that rolls back without a word
+        async with self._kept.use() as own:  # which is closed if anything fails: that rolls back without a word
             await own.say("BEGIN", ANSWER_SECONDS)
             row = await own.raw.fetchrow(_TAKE, handlers, self._refused, timeout=ANSWER_SECONDS)
             job = None if row is None else self._taken(row)
@@ -100,9 +98,7 @@ class StepConnection:
 
     async def close(self) -> None:
         """Close the connection."""
-        own, self._own = self._own, None
-        if own is not None:
-            await own.discard()
+        await self._kept.close()
 
     def _taken(self, row: asyncpg.Record) -> Taken | None:
         try:
@@ -116,17 +112,3 @@ class StepConnection:
             rate=row["rate"],
             span=Range(after=Cursor(row["after_event"], row["after_handler"]), last=row["last_event"]),
         )
-
-    @asynccontextmanager
-    async def _connected(self) -> AsyncIterator[OwnConnection]:
-        if self._own is None or not self._own.alive:
-            await self.close()
-            self._own = await OwnConnection.open(self._engine)
-        try:
-            yield self._own
-        except (*CUT, asyncpg.PostgresError) as error:
-            await self.close()
-            raise StoreUnavailable("Postgres did not answer") from error
-        except BaseException:  # in the middle of a transaction, perhaps: its locks must not outlive it
-            await self.close()
-            raise

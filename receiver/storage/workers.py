@@ -5,18 +5,15 @@ its work. Times are the database's. One that has not been heard of for a while i
 day, like one that has stopped.
 """
 
-import asyncio
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Final, Literal
 
-import asyncpg
 import msgspec
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from receiver.errors import StoreUnavailable
 from receiver.storage.engine import Connection, make_engine
-from receiver.storage.own import CUT, OwnConnection
+from receiver.storage.own import KeptConnection
 
 TELL_SECONDS: Final = 5.0
 """Between one word of a worker and the next."""
@@ -155,9 +152,7 @@ class TellingConnection:
     """
 
     def __init__(self, engine: AsyncEngine) -> None:
-        self._engine = engine
-        self._own: OwnConnection | None = None
-        self._one_at_a_time = asyncio.Lock()
+        self._kept = KeptConnection(engine)
 
     async def tell(self, word: Word) -> None:
         """Write what the worker says of itself, and forget workers that have been silent for a day. Commits.
@@ -165,24 +160,12 @@ class TellingConnection:
         Raises:
             StoreUnavailable: Postgres cannot be reached, or did not do it in a few seconds.
         """
-        async with self._one_at_a_time:
-            if self._own is None or not self._own.alive:
-                await self.close()
-                self._own = await OwnConnection.open(self._engine)
-            try:
-                await self._own.raw.execute(_TELL, *_values(word), timeout=_ANSWER_SECONDS)
-            except (*CUT, asyncpg.PostgresError) as error:
-                await self.close()
-                raise StoreUnavailable("Postgres did not take it") from error
-            except BaseException:
-                await self.close()
-                raise
+        async with self._kept.use() as own:
+            await own.raw.execute(_TELL, *_values(word), timeout=_ANSWER_SECONDS)
 
     async def close(self) -> None:
         """Close the connection."""
-        own, self._own = self._own, None
-        if own is not None:
-            await own.discard()
+        await self._kept.close()
 
 
 async def workers(connection: Connection) -> Sequence[WorkerRow]:

@@ -158,7 +158,7 @@ async def test_older_one_that_commits_between_look_and_claim_is_not_overtaken(la
     await lanes.deliver(2)
     (row,) = await lanes.take()  # connects
     await lanes.leasing.give_back([row])
-    own = lanes.leasing._own
+    own = lanes.leasing._kept._own
     assert own is not None
     plain = own.say
 
@@ -207,7 +207,7 @@ async def test_park_against_completion(lanes: Lanes) -> None:
     (first,) = await lanes.take()
     await lanes.run.begin(first)
     await lanes.deliver(2)
-    own = lanes.leasing._own
+    own = lanes.leasing._kept._own
     assert own is not None
     plain, finishing = own.say, []
 
