@@ -59,7 +59,7 @@ class Intake:
         self._wanting = wanting
         self._metrics = metrics
         self._tasks: set[asyncio.Task[None]] = set()
-        self._success = {name: success(source.provider.success) for name, source in sources.items()}
+        self._success = {name: success(source.provider.acknowledgement()) for name, source in sources.items()}
         self._seconds = {
             name: min(answer_deadline, source.provider.answer_deadline.total_seconds() * _SHARE_OF_PATIENCE)
             for name, source in sources.items()

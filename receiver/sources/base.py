@@ -67,6 +67,8 @@ class Signed:
 
     headers: tuple[tuple[str, str], ...]
     body: bytes
+    query: str = ""
+    """Without the question mark; for the few that sign it."""
 
 
 class Provider(ABC):
@@ -170,6 +172,10 @@ class Provider(ABC):
         """
         del query
         return None
+
+    def acknowledgement(self) -> Ack:
+        """What this account is answered when its callback is stored: `success`, where there is no choice."""
+        return self.success
 
     def failure(self, reason: str) -> Mapping[str, str]:
         """Members that the provider wants in the body of a failure answer, beside the problem's own."""

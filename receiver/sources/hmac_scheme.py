@@ -1,13 +1,12 @@
 """Providers that sign the raw body, or something around it, with an HMAC in one header: data, and little else."""
 
-import secrets
 from binascii import b2a_base64
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import ClassVar, Literal
 
 from receiver.errors import SettingsError, VerificationError
 from receiver.events import Callback, Fact
-from receiver.sources import documents, keys, signatures
+from receiver.sources import keys, new_keys, signatures
 from receiver.sources.base import Provider, Setting, Signed
 from receiver.sources.layout import Layout
 from receiver.sources.options import Option
@@ -43,7 +42,7 @@ class HmacProvider(Provider):
     @classmethod
     def made_up(cls) -> dict[str, object]:
         """One secret."""
-        return {"secrets": [secrets.token_hex(16)]}
+        return {"secrets": [new_keys.secret()]}
 
     def key(self, secret: str, setting: str) -> bytes:
         """The bytes of the key: those of the secret as it is written.
@@ -97,11 +96,24 @@ class HmacProvider(Provider):
             raise VerificationError("signature_missing")
         candidates = self.candidates(header)
         self.check_time(found, now)
-        parts = self.signed_parts(callback.body, found)
+        return self.matching(candidates, self.signed_parts(callback.body, found))
+
+    def matching(self, candidates: Sequence[bytes], parts: Sequence[bytes]) -> int:
+        """The index of the secret under which one of the candidates is the HMAC of the parts.
+
+        Raises:
+            VerificationError: `signature_mismatch`.
+        """
         for index, secret in enumerate(self._hmacs):
             if signatures.any_equal(candidates, self.encoded(secret.digest(*parts))):
                 return index
         raise VerificationError("signature_mismatch")
+
+    def digest(self, *parts: bytes) -> bytes:
+        """The HMAC of the parts under the newest secret. Raises SettingsError if there is none."""
+        if not self._hmacs:
+            raise SettingsError("secrets: is needed to sign")
+        return self._hmacs[0].digest(*parts)
 
     def encoded(self, digest: bytes) -> bytes:
         """The one spelling of a signature that is accepted."""
@@ -109,21 +121,16 @@ class HmacProvider(Provider):
 
     def read(self, callback: Callback) -> tuple[Fact, ...]:
         """One event, read by the class's layout."""
-        try:
-            document = documents.json_object(callback.body)
-        except documents.UnreadableError as error:
-            return (documents.odd(error.reason),)
-        return (self.layout.fact(document, callback.body, callback, self.trust),)
+        return self.layout.read(callback, self.trust)
 
     def seal(self, body: bytes, now: float, beside: Mapping[str, str] | None = None) -> Signed:
         """With the newest secret."""
-        if not self._hmacs:
-            raise SettingsError("secrets: is needed to sign")
         beside = {**self.sent_beside(now), **(beside or {})}
         found = {name.lower().encode(): value.encode() for name, value in beside.items()}
-        signature = self.encoded(self._hmacs[0].digest(*self.signed_parts(body, found)))
-        header = (self.signature_header.decode().title(), self.written(signature, now).decode())
-        return Signed(headers=(("Content-Type", "application/json"), *beside.items(), header), body=body)
+        signature = self.encoded(self.digest(*self.signed_parts(body, found)))
+        name = self.signature_header.decode().title()
+        headers = {"Content-Type": "application/json", **beside, name: self.written(signature, now).decode()}
+        return Signed(headers=tuple(headers.items()), body=body)
 
     def sent_beside(self, now: float) -> dict[str, str]:
         """Headers that are new with each sending and that `signed_parts` wants: a time, for example (Unix seconds)."""

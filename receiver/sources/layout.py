@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final, TypeAlias
 
 from receiver.events import Callback, Fact, Trust
-from receiver.sources import documents, times
+from receiver.sources import documents, signatures, times
 
 Path: TypeAlias = tuple[str, ...]
 """Names of members, from the outermost in."""
@@ -24,8 +24,13 @@ class Layout:
     """The event's id; None: it has none in its body."""
     id_header: bytes | None = None
     """Lower-case name of the header with the id. It is not signed, so the key is made of what is."""
+    parts: tuple[Path, ...] = ()
+    """Where there is no id: members that are the same on every resend and that together tell one fact from another.
+    None are given: the whole body is."""
     type: Path | None = None
     """The event's type."""
+    type_else: Path | None = None
+    """Where it stands if it does not stand there."""
     type_header: bytes | None = None
     """Lower-case name of the header with the type, where the body does not say it."""
     entities: tuple[Path, ...] = ()
@@ -41,6 +46,14 @@ class Layout:
     whole: bool = False
     """Every resend has the same body, byte for byte, so that its hash is the fingerprint. False: not known, and there
     is none; no fingerprint is better than one that calls a resend another fact."""
+
+    def read(self, callback: Callback, trust: Trust = "signed") -> tuple[Fact, ...]:
+        """The one fact of a callback whose body is one message; an odd one if it cannot be read."""
+        try:
+            document = documents.json_object(callback.body)
+        except documents.UnreadableError as error:
+            return (documents.odd(error.reason),)
+        return (self.fact(document, callback.body, callback, trust),)
 
     def fact(self, document: Mapping[str, object], body: bytes, callback: Callback, trust: Trust = "signed") -> Fact:
         """What `document` states. Never raises: what is wrong with it is its `odd`.
@@ -77,23 +90,26 @@ class Layout:
             value = _text(documents.member(document, *self.id))
             return *documents.identifier(value, given=value is not None or _there(document, self.id)), None
         # A type that stands in a header alone joins the key: one body may be sent under two types, and both are meant.
-        own = documents.derived_id(body, _header(callback, self.type_header))
-        name = _header(callback, self.id_header)
+        own = documents.derived_id(*self._constant(document, body), signatures.first(callback, self.type_header or b""))
+        name = signatures.first(callback, self.id_header or b"")
         if not name:
             return own, None, None
         external_id, odd = documents.identifier(name.decode()) if name.isascii() else (None, "id_invalid")
         return external_id, odd, own
 
+    def _constant(self, document: Mapping[str, object], body: bytes) -> list[bytes]:
+        if not self.parts:
+            return [body]
+        return [repr(documents.member(document, *path)).encode("utf-8", "replace") for path in self.parts]
+
     def _typed(self, document: Mapping[str, object], callback: Callback) -> tuple[str | None, str | None]:
         if self.type is not None:
-            return documents.event_type(documents.member(document, *self.type))
-        header = _header(callback, self.type_header)
+            found = documents.member(document, *self.type)
+            if found is None and self.type_else is not None:
+                found = documents.member(document, *self.type_else)
+            return documents.event_type(found)
+        header = signatures.first(callback, self.type_header or b"")
         return documents.event_type(header.decode()) if header.isascii() else (None, "type_invalid")
-
-
-def _header(callback: Callback, name: bytes | None) -> bytes:
-    """The first header of that name, or nothing."""
-    return next((value for given, value in callback.headers if given == name), b"")
 
 
 def _there(document: object, path: Path) -> bool:

@@ -1,6 +1,7 @@
 """Keys of our own making, in the spellings that settings take: for the demo and for tests."""
 
 import datetime as dt
+import secrets
 from base64 import b64encode
 from typing import Final
 
@@ -14,6 +15,11 @@ _BITS: Final = 2048
 _LIFE: Final = dt.timedelta(days=3650)
 _BORN: Final = dt.datetime(2024, 1, 1, tzinfo=dt.UTC)
 """Fixed, so that a certificate is valid whatever the clock says."""
+
+
+def secret() -> str:
+    """A shared secret: 32 hexadecimal digits."""
+    return secrets.token_hex(16)
 
 
 def rsa_key() -> rsa.RSAPrivateKey:

@@ -7,8 +7,13 @@ Strict means: one spelling of a value is accepted and every other refused, with 
 import binascii
 import hashlib
 import hmac
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Final
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
+from cryptography.hazmat.primitives.hashes import SHA256
 
 from receiver.errors import VerificationError
 from receiver.events import Callback
@@ -17,6 +22,8 @@ LONGEST_HEADER: Final = 16_384
 """Bytes of a header that is looked at: room for a hundred signatures, or for an id so long that it goes to quarantine,
 while 20,000 signatures are refused before any is compared."""
 _LONGEST_TIMESTAMP: Final = 12
+_PADDING: Final = PKCS1v15()
+_HASH: Final = SHA256()
 
 
 class Hmac:
@@ -61,6 +68,11 @@ def headers(callback: Callback, wanted: frozenset[bytes]) -> dict[bytes, bytes]:
     return found
 
 
+def first(callback: Callback, name: bytes) -> bytes:
+    """The first header of that lower-case name as it came, or nothing: for what is shown, not for what is trusted."""
+    return next((value for given, value in callback.headers if given == name), b"")
+
+
 def timestamp(text: bytes) -> int:
     """Unix seconds, written as ASCII digits and nothing else.
 
@@ -96,6 +108,26 @@ def any_equal(candidates: Iterable[bytes], expected: bytes) -> bool:
     for candidate in candidates:
         matched |= hmac.compare_digest(candidate, expected)
     return matched
+
+
+def rsa_match(header: bytes | None, signed: bytes, public_keys: Sequence[RSAPublicKey]) -> int:
+    """The index of the key under which `header`, in base64, is the RSA-SHA256 signature (PKCS #1 v1.5) of `signed`.
+
+    Raises:
+        VerificationError: `signature_missing`, `signature_malformed`, `signature_mismatch`.
+    """
+    if not header:
+        raise VerificationError("signature_missing")
+    signature = strict_base64(header)
+    if signature is None:
+        raise VerificationError("signature_malformed")
+    for index, key in enumerate(public_keys):
+        try:
+            key.verify(signature, signed, _PADDING, _HASH)
+        except InvalidSignature:
+            continue
+        return index
+    raise VerificationError("signature_mismatch")
 
 
 def strict_base64(text: bytes) -> bytes | None:

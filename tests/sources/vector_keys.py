@@ -19,6 +19,10 @@ def options(provider: str, keys: Mapping[str, object]) -> dict[str, Option]:
         return {"public_key": tuple(texts)}
     if provider == "wechatpay":
         return wechatpay_options(given)
+    if provider == "wise":
+        return {"public_key": tuple(texts)}
+    if provider == "square":
+        return {"secrets": str(keys["signature_key"]), "notification_url": str(keys["notification_url"])}
     return {"secrets": tuple(texts)}
 
 

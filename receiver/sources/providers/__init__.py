@@ -11,22 +11,58 @@ from typing import Final
 
 from receiver.errors import SettingsError
 from receiver.sources.base import Provider
+from receiver.sources.providers.adyen import Adyen
 from receiver.sources.providers.alipay import Alipay
+from receiver.sources.providers.checkout_com import CheckoutCom
+from receiver.sources.providers.coinbase_commerce import CoinbaseCommerce
+from receiver.sources.providers.flutterwave import Flutterwave
+from receiver.sources.providers.github import GitHub
+from receiver.sources.providers.gocardless import GoCardless
+from receiver.sources.providers.klarna import Klarna
+from receiver.sources.providers.lemonsqueezy import LemonSqueezy
+from receiver.sources.providers.mercadopago import MercadoPago
+from receiver.sources.providers.midtrans import Midtrans
+from receiver.sources.providers.mollie import Mollie
+from receiver.sources.providers.paddle import Paddle
+from receiver.sources.providers.paystack import Paystack
 from receiver.sources.providers.razorpay import Razorpay
+from receiver.sources.providers.shopify import Shopify
+from receiver.sources.providers.square import Square
 from receiver.sources.providers.standardwebhooks import StandardWebhooks
 from receiver.sources.providers.stripe import Stripe
+from receiver.sources.providers.toss import Toss
 from receiver.sources.providers.wechatpay import WeChatPay
+from receiver.sources.providers.wise import Wise
+from receiver.sources.providers.xendit import Xendit
 
 GROUP: Final = "receiver.providers"
 
 PROVIDERS: Final[Mapping[str, type[Provider]]] = {
     provider.name: provider
     for provider in (
+        Adyen,
         Alipay,
+        CheckoutCom,
+        CoinbaseCommerce,
+        Flutterwave,
+        GitHub,
+        GoCardless,
+        Klarna,
+        LemonSqueezy,
+        MercadoPago,
+        Midtrans,
+        Mollie,
+        Paddle,
+        Paystack,
         Razorpay,
+        Shopify,
+        Square,
         StandardWebhooks,
         Stripe,
+        Toss,
         WeChatPay,
+        Wise,
+        Xendit,
     )
 }
 """Built in, by name."""

@@ -23,7 +23,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from receiver.errors import SettingsError, VerificationError
 from receiver.events import Callback, Fact, Verified, parse_exactly
 from receiver.sources import documents, forms, keys, new_keys, signatures, times
-from receiver.sources.base import Ack, Provider, Setting, Signed
+from receiver.sources.base import About, Ack, Provider, Setting, Signed
 from receiver.sources.options import Option, texts
 from receiver.sources.samples.alipay import SAMPLES
 from receiver.sources.template import SHANGHAI
@@ -78,6 +78,22 @@ class Alipay(Provider):
     retry_horizon: ClassVar[dt.timedelta] = dt.timedelta(hours=25)
     answer_deadline: ClassVar[dt.timedelta] = dt.timedelta(seconds=5)  # not documented; a cautious guess
     success: ClassVar[Ack] = Ack(status=200, body=b"success", content_type="text/plain")
+    about = About(
+        signed="The form's parameters, decoded once and sorted, without `sign` and mostly without `sign_type`, by "
+        "RSA-SHA256 (RSA2) under Alipay's key, in base64. Messages differ in whether `sign_type` is signed, and in "
+        "whether parameters without a value are; all four ways are taken.",
+        unsigned="`sign`, `sign_type` and empty parameters, which `event.data` leaves out. And no time is signed: a "
+        "captured callback verifies for ever, and is a duplicate for as long as keys are kept.",
+        resends="`notify_id` and the business parameters; `notify_time`, `timestamp` and `sign` change.",
+        key="`notify_id`, with the hour that stands in it. Payment, refund and finish of one trade have an id each: "
+        "to go by `trade_no` would take the refund for a duplicate of the payment.",
+        retries="After 4, 10 and 10 minutes, 1, 2, 6 and 15 hours: 25 hours in all.",
+        sources=(
+            "https://docs.open.alipay.com/204/105301",
+            "alipay-sdk-nodejs-all, issues 17, 27 and 30",
+            "alipay-sdk-python, `alipay.aop.api.util.SignatureUtils`",
+        ),
+    )
     samples = SAMPLES
     id_form: ClassVar[str] = "{china_day}00222{china_clock}{unique}"
 

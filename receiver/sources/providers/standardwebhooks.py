@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from receiver.errors import SettingsError, VerificationError
 from receiver.events import Callback, Fact
 from receiver.sources import documents, keys, new_keys, signatures, times
-from receiver.sources.base import Ack, Provider, Setting, Signed
+from receiver.sources.base import About, Ack, Provider, Setting, Signed
 from receiver.sources.options import Option
 from receiver.sources.samples.standardwebhooks import SAMPLES
 
@@ -56,6 +56,17 @@ class StandardWebhooks(Provider):
     answer_deadline: ClassVar[dt.timedelta] = dt.timedelta(seconds=15)
     success: ClassVar[Ack] = Ack(status=204)
     signature_header = _NAMES[2]
+    about = About(
+        signed="Id, time of the sending and raw body, `id.timestamp.body`: `v1` by HMAC-SHA256, `v1a` by ed25519, both "
+        "in base64. Several may be sent, separated by spaces; any one may match.",
+        resends="The id and the body; the time, and with it the signature, is that of the sending.",
+        key="The header `webhook-id` (or `svix-id`), which is signed.",
+        retries="As the sender likes; the specification's example ends after 75.6 hours.",
+        sources=(
+            "https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md",
+            "standardwebhooks (Python), `standardwebhooks.Webhook`",
+        ),
+    )
     samples = SAMPLES
     id_form: ClassVar[str] = "msg_{unique}"
 

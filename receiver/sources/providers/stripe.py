@@ -19,7 +19,7 @@ import msgspec
 from receiver.errors import SettingsError, VerificationError
 from receiver.events import Callback, Fact
 from receiver.sources import documents, keys, signatures, times
-from receiver.sources.base import Ack, Provider, Setting, Signed
+from receiver.sources.base import About, Ack, Provider, Setting, Signed
 from receiver.sources.options import Option
 from receiver.sources.samples.stripe import SAMPLES
 
@@ -65,6 +65,20 @@ class Stripe(Provider):
     answer_deadline: ClassVar[dt.timedelta] = dt.timedelta(seconds=10)  # not documented; a cautious guess
     success: ClassVar[Ack] = Ack(status=200)
     signature_header = _SIGNATURE
+    about = About(
+        signed="The time of the sending and the raw body, `t.body`, by HMAC-SHA256 under the endpoint's secret, whose "
+        "`whsec_` is part of the key, in hexadecimal. Several `v1` may be sent; any one may match, `v0` never counts.",
+        resends="All of the event but `pending_webhooks`, which counts the endpoints that have not answered; and not "
+        "the header. `data` is a snapshot of the event's moment.",
+        key="The event's `id`, with the hour of `created` before it. An event in another API version is a "
+        "contradiction: give each endpoint a source of its own.",
+        retries="For 3 days, ever more seldom; in test mode three times within hours.",
+        sources=(
+            "https://docs.stripe.com/webhooks",
+            "https://docs.stripe.com/event-destinations",
+            "stripe-python, `stripe.WebhookSignature`",
+        ),
+    )
     samples = SAMPLES
     id_form: ClassVar[str] = "evt_{unique}"
 

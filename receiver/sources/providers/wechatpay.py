@@ -22,7 +22,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from receiver.errors import SettingsError, VerificationError
 from receiver.events import Callback, Fact, parse_exactly
 from receiver.sources import documents, new_keys, signatures, times
-from receiver.sources.base import Ack, Provider, Setting, Signed
+from receiver.sources.base import About, Ack, Provider, Setting, Signed
 from receiver.sources.options import Option
 from receiver.sources.providers import wechatpay_keys
 from receiver.sources.samples.wechatpay import SAMPLES
@@ -97,6 +97,19 @@ class WeChatPay(Provider):
     answer_deadline: ClassVar[dt.timedelta] = dt.timedelta(seconds=5)
     success: ClassVar[Ack] = Ack(status=204)
     signature_header = _SIGNATURE
+    about = About(
+        signed="Time, nonce and raw body, each with a line end behind it, by RSA-SHA256 under the platform's key that "
+        "`Wechatpay-Serial` names, in base64. The resource inside is encrypted with AES-256-GCM under the APIv3 key.",
+        resends="`id` and the decrypted resource. Whether it is encrypted anew is not documented, so the fingerprint "
+        "covers the decrypted text.",
+        key="`id`. Payment and refund of one order have an id each.",
+        retries="After 15, 15 and 30 seconds, 3, 10, 20, 30, 30, 30 and 60 minutes, 3, 3, 3, 6 and 6 hours.",
+        sources=(
+            "https://pay.weixin.qq.com/docs/merchant/development/interface-rules/build-verify-sign-src.html",
+            "https://pay.weixin.qq.com/doc/v3/merchant/4012647435",
+            "wechatpay-go; wechatpayv3 (Python)",
+        ),
+    )
     samples = SAMPLES
     id_form: ClassVar[str] = "EV-{china_day}{china_clock}{unique}"
 

@@ -49,5 +49,9 @@ SAMPLES: Final[Mapping[str, Sample]] = {
         "TRADE_CLOSED",
         {**_PAID, "gmt_refund": "{china_plain}.000", "out_biz_no": "refund-{entity}", "refund_fee": "42.00"},
     ),
+    "refunded in part": _trade(
+        "TRADE_SUCCESS",
+        {**_PAID, "gmt_refund": "{china_plain}.000", "out_biz_no": "part-{entity}", "refund_fee": "4.20"},
+    ),
     "finished": _trade("TRADE_FINISHED", {**_PAID, "gmt_close": "{china_plain}"}),
 }

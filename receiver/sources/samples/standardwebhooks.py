@@ -22,4 +22,6 @@ SAMPLES: Final[Mapping[str, Sample]] = {
     "paid": _message("payment.succeeded", "succeeded", {"method": "card"}),
     "failed": _message("payment.failed", "failed", {"method": "card", "failure": "insufficient_funds"}),
     "refunded": _message("payment.refunded", "refunded", {"refunded_amount": 4200}),
+    "disputed": _message("payment.disputed", "disputed", {"dispute_reason": "product_not_received"}),
+    "renewed": _message("subscription.renewed", "active", {"period": "2026-11"}),
 }

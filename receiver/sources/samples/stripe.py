@@ -84,12 +84,25 @@ _DISPUTE: Final = {
     "reason": "product_not_received",
     "status": "needs_response",
 }
+_RENEWAL: Final = {
+    "object": "invoice",
+    "amount_due": 4200,
+    "amount_paid": 4200,
+    "billing_reason": "subscription_cycle",
+    "created": "{created}",
+    "currency": "eur",
+    "livemode": False,
+    "metadata": {},
+    "parent": {"type": "subscription_details", "subscription_details": {"subscription": "sub_of_{entity}"}},
+    "status": "paid",
+}
 
 SAMPLES: Final[Mapping[str, Sample]] = {
     "paid": _snapshot("payment_intent.succeeded", _intent("succeeded", 4200)),
     "failed": _snapshot("payment_intent.payment_failed", _intent("requires_payment_method", 0, _DECLINED)),
     "refunded": _snapshot("charge.refunded", _charge(4200)),
     "disputed": _snapshot("charge.dispute.created", _DISPUTE),
+    "renewed": _snapshot("invoice.paid", _RENEWAL),
     "thin": Sample(
         type="v1.billing.meter.error_report_triggered",
         payload={

@@ -66,4 +66,20 @@ SAMPLES: Final[Mapping[str, Sample]] = {
             "amount": {"total": 4200, "refund": 4200, "payer_total": 4200, "payer_refund": 4200},
         },
     ),
+    "refund failed": _notice(
+        "REFUND.ABNORMAL",
+        "退款异常",
+        {
+            "transaction_id": "42000{entity}",
+            "out_refund_no": "refund-{entity}",
+            "refund_id": "50000{entity}",
+            "refund_status": "ABNORMAL",
+            "amount": {"total": 4200, "refund": 4200, "payer_total": 4200, "payer_refund": 4200},
+        },
+    ),
+    "disputed": _notice(
+        "COMPLAINT.CREATE",
+        "产生新投诉",
+        {"complaint_id": "2000{entity}", "complaint_time": "{china}", "action_type": "CREATE_COMPLAINT"},
+    ),
 }
