@@ -82,7 +82,7 @@ def signed(source: Source, url: str, payloads: Iterable[Payload]) -> Iterator[Ou
     """Sign each payload when its turn comes, so that its time is that of its sending."""
     for payload in payloads:
         made = source.sign(payload, time.time())
-        yield Outgoing(url=url, headers=made.headers, body=made.body)
+        yield Outgoing(url=made.at(url), headers=made.headers, body=made.body)
 
 
 async def send_all(

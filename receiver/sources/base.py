@@ -70,6 +70,10 @@ class Signed:
     query: str = ""
     """Without the question mark; for the few that sign it."""
 
+    def at(self, address: str) -> str:
+        """The address that it is sent to, with the query behind it."""
+        return f"{address}?{self.query}" if self.query else address
+
 
 class Provider(ABC):
     """A kind of sender. The class holds what is true of the provider, an instance one account's keys.

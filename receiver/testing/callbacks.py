@@ -21,7 +21,7 @@ class SignedCallback:
     """
 
     path: str
-    """`/callbacks/{source}`, below wherever the receiver is mounted."""
+    """`/callbacks/{source}`, below wherever the receiver is mounted; with a query where the provider signs one."""
     headers: Mapping[str, str]
     """The signature among them, for a while: providers sign a time, and the receiver refuses old ones."""
     body: bytes
@@ -40,7 +40,8 @@ class SignedCallback:
             ValueError: it would go to quarantine; the message is the reason.
         """
         headers = [(name.lower().encode(), value.encode()) for name, value in self.headers.items()]
-        callback = Callback(method="POST", headers=headers, body=self.body)
+        query = self.path.partition("?")[2].encode()
+        callback = Callback(method="POST", headers=headers, body=self.body, query=query)
         fact, *_ = self.source.verify(callback, self.sent_at.timestamp()).facts
         if fact.odd is not None:
             raise ValueError(fact.odd)
@@ -84,7 +85,7 @@ def signed_callback(
     recipe = Recipe(source=known[source], kind=what, payload=payload, changes=tuple((changes or {}).items()))
     signed = known[source].sign(compose(recipe, secrets.token_hex(8), created, entity_id), sent_at.timestamp())
     return SignedCallback(
-        path=f"/callbacks/{source}",
+        path=signed.at(f"/callbacks/{source}"),
         headers=dict(signed.headers),
         body=signed.body,
         source=known[source],

@@ -75,7 +75,7 @@ def test_a_provider_without_a_source_says_what_it_needs(cli: Cli, folder: Path) 
     for setting in ("certificates", "public_keys", "api_v3_key"):
         assert setting in said.err
     assert cli("verify", "paypall", "--request", "captured").err.startswith(
-        "receiver: settings: provider: 'paypall' is none of alipay, "
+        "receiver: settings: provider: 'paypall' is none of adyen, alipay, "
     )
 
 
