@@ -32,7 +32,7 @@ class Xendit(Provider):
     needs: ClassVar[tuple[tuple[str, ...], ...]] = (("secrets",),)
     # Without the token, which is the secret.
     keep_headers: ClassVar[frozenset[bytes]] = frozenset({b"content-type", _ID})
-    retry_horizon: ClassVar[dt.timedelta] = dt.timedelta(hours=48)  # six tries; the later intervals are not documented
+    retry_horizon: ClassVar[dt.timedelta] = dt.timedelta(hours=25)
     answer_deadline: ClassVar[dt.timedelta] = dt.timedelta(seconds=30)
     success: ClassVar[Ack] = Ack(status=200)
     layout = Layout(
@@ -54,8 +54,9 @@ class Xendit(Provider):
         resends="The members that name the thing and its state, and the header `webhook-id` where there is one.",
         key="Event, ids, state and time of the thing together; `webhook-id` is shown as the external id where it is "
         "sent.",
-        retries="Six times: after 15 and 45 minutes, 2 hours and longer.",
-        sources=("https://docs.xendit.co/webhook",),
+        retries="After 15 and 45 minutes, 2, 3, 6 and 12 hours: 24 hours in all. A callback that was not answered within 30 "
+        "seconds is not repeated by itself.",
+        sources=("https://docs.xendit.co/apidocs/webhook-behavior", "https://docs.xendit.co/webhook"),
     )
     samples = SAMPLES
     id_form: ClassVar[str] = "{unique}"
