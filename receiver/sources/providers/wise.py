@@ -53,7 +53,7 @@ class Wise(Provider):
         unsigned="The headers, `X-Delivery-Id` among them.",
         resends="`data` and `event_type`; `sent_at` and the delivery id are those of the sending.",
         key="There is no event id: type, subscription and the whole of `data`, which holds what changed and when.",
-        retries="25 times over two weeks: after 1, 2, 4 … minutes, then daily. Statuses that seldom get better, such as 400, "
+        retries="25 times over two weeks: after 1, 2, 4 … minutes, then daily. Hopeless statuses, such as 400, "
         "are tried three times only; the receiver's 503 is not one of them.",
         sources=(
             "https://docs.wise.com/api-docs/features/webhooks-notifications/event-handling",

@@ -54,7 +54,7 @@ class Xendit(Provider):
         resends="The members that name the thing and its state, and the header `webhook-id` where there is one.",
         key="Event, ids, state and time of the thing together; `webhook-id` is shown as the external id where it is "
         "sent.",
-        retries="After 15 and 45 minutes, 2, 3, 6 and 12 hours: 24 hours in all. A callback that was not answered within 30 "
+        retries="After 15 and 45 minutes, 2, 3, 6 and 12 hours: 24 hours in all. What was not answered in 30 "
         "seconds is not repeated by itself.",
         sources=("https://docs.xendit.co/apidocs/webhook-behavior", "https://docs.xendit.co/webhook"),
     )
