@@ -1,5 +1,6 @@
 """Forms (`application/x-www-form-urlencoded`), decoded exactly once and kept as bytes: bytes are what is signed."""
 
+from collections.abc import Mapping
 from typing import Final
 from urllib.parse import unquote_to_bytes
 
@@ -9,6 +10,9 @@ _MOST: Final = 500
 """Parameters; the longest message known has about fifty."""
 _WRITTEN: Final = bytes(range(0x21, 0x7F))
 """The bytes that a form is written with; a browser or server escapes all others."""
+
+_CHARSETS: Final = {"utf-8": "utf-8", "utf8": "utf-8", "gbk": "gb18030", "gb2312": "gb18030", "gb18030": "gb18030"}
+"""Names that Alipay and UnionPay use; gb18030 reads all that is written in the two older ones."""
 
 
 def parsed(raw: bytes) -> dict[bytes, bytes]:
@@ -32,6 +36,25 @@ def parsed(raw: bytes) -> dict[bytes, bytes]:
             raise UnreadableError("form_duplicate_name")
         found[name] = _decoded(value)
     return found
+
+
+def strings(form: Mapping[bytes, bytes], charset: bytes) -> dict[str, str]:
+    """Names and values that are not empty, as text.
+
+    Args:
+        form: as `parsed`.
+        charset: what the form says that it is written in.
+
+    Raises:
+        UnreadableError: `charset_unknown`, or `text_invalid` where the bytes are none of that charset.
+    """
+    known = _CHARSETS.get(charset.decode("ascii", "replace").lower())
+    if known is None:
+        raise UnreadableError("charset_unknown")
+    try:
+        return {name.decode(known): value.decode(known) for name, value in form.items() if value}
+    except UnicodeDecodeError:
+        raise UnreadableError("text_invalid") from None
 
 
 def _decoded(part: bytes) -> bytes:

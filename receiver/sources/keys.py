@@ -86,6 +86,22 @@ def certificates(value: str, setting: str) -> list[tuple[int, RSAPublicKey]]:
         raise SettingsError(f"{setting}: is no certificate in PEM") from None
 
 
+def whole_certificates(options: Mapping[str, Option], name: str) -> list[x509.Certificate]:
+    """All certificates in the values of `name`, in PEM, in their order."""
+    found: list[x509.Certificate] = []
+    for index, value in enumerate(texts(options, name)):
+        found.extend(parsed_certificates(value, f"{name}[{index}]"))
+    return found
+
+
+def parsed_certificates(value: str, setting: str) -> list[x509.Certificate]:
+    """The certificates in one PEM, in its order; there is at least one."""
+    try:
+        return x509.load_pem_x509_certificates(value.replace("\\n", "\n").encode())
+    except ValueError:
+        raise SettingsError(f"{setting}: is no certificate in PEM") from None
+
+
 def rsa_signing_key(options: Mapping[str, Option], name: str) -> RSAPrivateKey | None:
     """A private key in PEM, or the base64 inside of one."""
     value = text(options, name)

@@ -31,7 +31,7 @@ ROOT = Path(__file__).resolve().parents[2]
 REFERENCE = ROOT / "docs" / "reference"
 SOURCES = ROOT / "receiver" / "sources"
 REASON = re.compile(
-    r"(body|json|id|type|form|charset|text|resource|signature|timestamp|header|key|serial|nonce)_[a-z_]+"
+    r"(body|json|id|type|form|charset|text|resource|signature|timestamp|header|key|serial|nonce|certificate)_[a-z_]+"
 )
 
 

@@ -17,6 +17,8 @@ def options(provider: str, keys: Mapping[str, object]) -> dict[str, Option]:
         return {"secrets": tuple(text for text in texts if text not in public), "public_keys": public}
     if provider == "alipay":
         return {"public_key": tuple(texts)}
+    if provider == "unionpay":
+        return {"roots": (str(keys["root_pem"]),), "intermediates": (str(keys["intermediate_pem"]),)}
     if provider == "wechatpay":
         return wechatpay_options(given)
     if provider == "wise":

@@ -31,6 +31,7 @@ from receiver.sources.providers.square import Square
 from receiver.sources.providers.standardwebhooks import StandardWebhooks
 from receiver.sources.providers.stripe import Stripe
 from receiver.sources.providers.toss import Toss
+from receiver.sources.providers.unionpay import UnionPay
 from receiver.sources.providers.wechatpay import WeChatPay
 from receiver.sources.providers.wise import Wise
 from receiver.sources.providers.xendit import Xendit
@@ -60,6 +61,7 @@ PROVIDERS: Final[Mapping[str, type[Provider]]] = {
         StandardWebhooks,
         Stripe,
         Toss,
+        UnionPay,
         WeChatPay,
         Wise,
         Xendit,

@@ -35,8 +35,6 @@ _NOT_SIGN: Final = frozenset({_SIGN})
 _NEITHER: Final = frozenset({_SIGN, _SIGN_TYPE})
 _RESENT: Final = _NEITHER | frozenset({b"notify_time", b"timestamp", b"utc_timestamp"})
 """What may differ between two sendings of one notification."""
-_CHARSETS: Final = {"utf-8": "utf-8", "utf8": "utf-8", "gbk": "gb18030", "gb2312": "gb18030", "gb18030": "gb18030"}
-"""Names that Alipay uses; gb18030 reads all that is written in the two older ones."""
 _TYPES: Final = ("trade_status", "notify_type", "msg_method", "method")
 _ENTITIES: Final = (
     "trade_no",
@@ -205,18 +203,7 @@ def _signed(form: _Form) -> Iterator[bytes]:
 
 
 def _strings(form: _Form) -> dict[str, str]:
-    """Names and values that are not empty as text.
-
-    Raises:
-        UnreadableError: `charset_unknown`, or `text_invalid` where the bytes are none of that charset.
-    """
-    charset = _CHARSETS.get(form.get(b"charset", b"utf-8").decode("ascii", "replace").lower())
-    if charset is None:
-        raise documents.UnreadableError("charset_unknown")
-    try:
-        return {name.decode(charset): value.decode(charset) for name, value in form.items() if value}
-    except UnicodeDecodeError:
-        raise documents.UnreadableError("text_invalid") from None
+    return forms.strings(form, form.get(b"charset", b"utf-8"))
 
 
 def _fact(form: _Form) -> Fact:
