@@ -103,6 +103,8 @@ class Event:
     """The payment, order or other object that the event is about."""
     livemode: bool | None
     """False for the provider's test mode; None where it does not say."""
+    trust: Trust = "signed"
+    """What vouches for it; all but `signed` should be confirmed by the provider's API before money moves."""
     occurred_at: dt.datetime | None
     """The event's own time, aware; None where the provider signs none."""
     received_at: dt.datetime

@@ -22,8 +22,10 @@ def kept_headers(callback: Callback, keep: frozenset[bytes]) -> dict[str, str]:
     }
 
 
-def to_arrival(source: Source, fact: Fact, callback: Callback, handlers: Sequence[Handler]) -> Arrival:
-    """The row for a fact that has an id."""
+def to_arrival(
+    source: Source, fact: Fact, callback: Callback, handlers: Sequence[Handler], secret: int = -1
+) -> Arrival:
+    """The row for a fact that has an id; `secret` is the index of the key that verified it."""
     external_id = fact.external_id
     if not external_id:
         raise ValueError("a fact without an id is odd")
@@ -40,6 +42,8 @@ def to_arrival(source: Source, fact: Fact, callback: Callback, handlers: Sequenc
         occurred_at=fact.occurred_at,
         headers=kept_headers(callback, source.provider.keep_headers),
         body=callback.body if fact.body is None else fact.body,
+        trust=fact.trust if source.verified else "none",
+        secret=source.key_label(secret),
         owed=tuple((handler.name, None) for handler in handlers),
     )
     return in_lanes(arrival, handlers, source.content)

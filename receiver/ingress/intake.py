@@ -114,7 +114,7 @@ class Intake:
     def _store(self, source: Source, callback: Callback, verified: Verified, answered: Answered) -> None:
         provider = source.provider.name
         arrivals = [
-            to_arrival(source, fact, callback, self._wanting(source.name, provider, fact.type))
+            to_arrival(source, fact, callback, self._wanting(source.name, provider, fact.type), verified.secret)
             for fact in verified.facts
             if fact.odd is None
         ]

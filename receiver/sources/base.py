@@ -14,7 +14,7 @@ from typing import ClassVar
 
 from receiver.errors import SettingsError
 from receiver.events import Callback, Fact, Trust, Verified, parse_exactly
-from receiver.sources.options import Option
+from receiver.sources.options import Option, labels
 from receiver.sources.template import HEADERS, Sample, filled, headers_in, unique_id
 
 
@@ -108,6 +108,15 @@ class Provider(ABC):
     @abstractmethod
     def __init__(self, options: Mapping[str, Option]) -> None:
         """Parse the keys. Raises SettingsError, whose message begins with the option's name."""
+
+    @classmethod
+    def key_labels(cls, options: Mapping[str, Option]) -> tuple[str, ...]:
+        """What operators call the keys, in the order in which `authenticate` counts them: `secrets[0]`, for example.
+
+        Args:
+            options: of the source.
+        """
+        return tuple(label for name, setting in cls.settings.items() if setting.key for label in labels(options, name))
 
     @abstractmethod
     def authenticate(self, callback: Callback, now: float) -> int:

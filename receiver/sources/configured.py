@@ -28,6 +28,12 @@ class Source:
     """The scheme, with this account's keys."""
     verified: bool
     """False where the settings say `verification = "none"`: facts are taken from anybody."""
+    key_labels: tuple[str, ...] = ()
+    """What operators call the keys, in the order in which verification counts them."""
+
+    def key_label(self, index: int) -> str | None:
+        """What operators call the key that matched, None where nothing was verified."""
+        return self.key_labels[index] if 0 <= index < len(self.key_labels) else None
 
     def verify(self, callback: Callback, now: float) -> Verified:
         """The facts in `callback`, if its provider sent it at `now` (Unix seconds).
@@ -96,7 +102,7 @@ def _source(name: str, settings: SourceSettings, retention_days: int, folder: Pa
         built = provider(options)
     except SettingsError as error:
         raise SettingsError(f"{prefix}.{error}") from None
-    return Source(name=name, provider=built, verified=verified)
+    return Source(name=name, provider=built, verified=verified, key_labels=provider.key_labels(options))
 
 
 def _provider(name: str, prefix: str) -> type[Provider]:

@@ -21,6 +21,13 @@ def texts(options: Mapping[str, Option], name: str) -> tuple[str, ...]:
     return value if isinstance(value, tuple) else ()
 
 
+def labels(options: Mapping[str, Option], name: str) -> tuple[str, ...]:
+    """The names of the values of `name`, one by one: `name[0]`, or `name.key` of a table."""
+    if isinstance(options.get(name), Mapping):
+        return tuple(f"{name}.{key}" for key in table(options, name))
+    return tuple(f"{name}[{index}]" for index in range(len(texts(options, name))))
+
+
 def table(options: Mapping[str, Option], name: str) -> Mapping[str, str]:
     """The table called `name`, empty where it was not given."""
     value = options.get(name)

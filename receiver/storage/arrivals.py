@@ -7,7 +7,7 @@ from typing import Final, Protocol, TypeAlias
 
 import msgspec
 
-from receiver.events import Event
+from receiver.events import Event, Trust
 from receiver.storage.engine import Connection, Statement
 
 
@@ -36,6 +36,10 @@ class Arrival(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     headers: Mapping[str, str]
     """The allow-listed headers."""
     body: bytes
+    trust: Trust = "signed"
+    """What vouches for it."""
+    secret: str | None = None
+    """The setting whose key verified it, such as `secrets[0]`."""
     owed: tuple[tuple[str, int | None], ...]
     """The handlers that want it and the lane in each (None: no lane): one dispatch row each."""
 
@@ -62,6 +66,7 @@ class Arrival(msgspec.Struct, frozen=True, kw_only=True, eq=False):
             received_at=received_at,
             headers=self.headers,
             body=self.body,
+            trust=self.trust,
             handler=handler,
             attempt=attempt,
             reader=reader,
@@ -79,7 +84,8 @@ STORE: Final = """
 WITH arrival AS MATERIALIZED (
     SELECT key, id, fingerprint, body, told->>0 AS source, told->>1 AS provider, told->>2 AS external_id,
            told->>3 AS type, told->>4 AS entity_id, (told->>5)::bool AS livemode,
-           (told->>6)::timestamptz AS occurred_at, (told->7)::jsonb AS headers
+           (told->>6)::timestamptz AS occurred_at, (told->7)::jsonb AS headers,
+           told->>8 AS trust, told->>9 AS secret
     FROM unnest(CAST($1 AS bytea[]), CAST($2 AS uuid[]), CAST($3 AS bytea[]), CAST($4 AS bytea[]), CAST($5 AS json[]))
         AS t(key, id, fingerprint, body, told)
 ), fresh AS (
@@ -89,8 +95,9 @@ WITH arrival AS MATERIALIZED (
     RETURNING event_id
 ), stored AS (
     INSERT INTO receiver.event
-        (id, key, source, provider, external_id, type, entity_id, livemode, occurred_at, headers, body)
-    SELECT id, key, source, provider, external_id, type, entity_id, livemode, occurred_at, headers, body
+        (id, key, source, provider, external_id, type, entity_id, livemode, occurred_at, headers, body,
+         trust, secret)
+    SELECT id, key, source, provider, external_id, type, entity_id, livemode, occurred_at, headers, body, trust, secret
     FROM arrival JOIN fresh ON fresh.event_id = arrival.id
 ), owed AS (
     INSERT INTO receiver.dispatch (event_id, handler, lane, lane_at)
@@ -177,8 +184,8 @@ def parameters(arrivals: Sequence[Arrival]) -> Parameters:
 def _told(arrival: Arrival) -> str:
     """The small columns as one JSON array: asyncpg looks at each element of each array twice, in Python."""
     a = arrival
-    columns = (a.source, a.provider, a.external_id, a.type, a.entity_id, a.livemode, a.occurred_at, a.headers)
-    return _encode(columns).decode()
+    named = (a.source, a.provider, a.external_id, a.type, a.entity_id, a.livemode, a.occurred_at)
+    return _encode((*named, a.headers, a.trust, a.secret)).decode()
 
 
 async def count_duplicates(connection: Connection, counts: Sequence[tuple[bytes, int]], seconds: float) -> None:

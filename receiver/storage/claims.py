@@ -13,7 +13,7 @@ one ready under the same lock, or by a claim, which decides again.
 from typing import Final
 
 _EVENT: Final = """e.source, e.provider, e.external_id, e.type, e.entity_id, e.livemode, e.occurred_at, e.received_at,
-       e.headers::text, e.body"""
+       e.headers::text, e.body, e.trust"""
 
 # In each handler's own order of due_at alone: rows that are due at the same instant lie in the order of their
 # arrival, and a tie-break would have to sort a whole replay before the first row of it could be taken.
@@ -52,7 +52,7 @@ SELECT l.event_id, l.handler, l.epoch, l.attempts + 1, l.suspect, NULL::bigint, 
 FROM leased AS l LEFT JOIN receiver.event AS e ON e.id = l.event_id
 UNION ALL
 SELECT event_id, handler, NULL, NULL, NULL, lane, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
-       NULL, NULL, NULL
+       NULL, NULL, NULL, NULL
 FROM due WHERE lane IS NOT NULL
 """
 

@@ -14,6 +14,7 @@ import asyncpg
 import msgspec
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from receiver.events import Trust
 from receiver.storage import claims
 from receiver.storage.engine import make_engine
 from receiver.storage.own import KeptConnection, OwnConnection
@@ -59,6 +60,7 @@ class StoredEvent(msgspec.Struct, frozen=True, kw_only=True):
     headers: str
     """A JSON object."""
     body: bytes
+    trust: Trust
 
 
 class Lease(msgspec.Struct, frozen=True, kw_only=True, eq=False):
@@ -235,16 +237,4 @@ _FIRST: Final = 10
 
 
 def _event(row: asyncpg.Record) -> StoredEvent:
-    source, provider, external_id, kind, entity_id, livemode, occurred_at, received_at, headers, body = row[_FIRST:]
-    return StoredEvent(
-        source=source,
-        provider=provider,
-        external_id=external_id,
-        type=kind,
-        entity_id=entity_id,
-        livemode=livemode,
-        occurred_at=occurred_at,
-        received_at=received_at,
-        headers=headers,
-        body=body,
-    )
+    return StoredEvent(**dict(zip(StoredEvent.__struct_fields__, row[_FIRST:], strict=True)))

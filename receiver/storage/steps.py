@@ -7,6 +7,7 @@ from typing import Final
 
 import msgspec
 
+from receiver.events import Trust
 from receiver.storage.engine import Connection
 from receiver.storage.replays import REPLAY
 from receiver.storage.selections import FITS, Cursor, Range, Selection, page, values
@@ -32,7 +33,7 @@ GROUP BY reached.event_id, reached.handler
 
 _CANDIDATES: Final = """
 SELECT e.id, e.source, e.provider, e.external_id, e.type, e.entity_id, e.livemode, e.occurred_at, e.received_at,
-       d.state,
+       e.trust, d.state,
        (($5::text IS NULL OR e.source = $5) AND ($6::text IS NULL OR e.type = $6)
         AND ($7::timestamptz IS NULL OR e.received_at >= $7)
         AND ($8::timestamptz IS NULL OR e.received_at < $8)) AS fits
@@ -118,6 +119,7 @@ class Candidate(msgspec.Struct, frozen=True, kw_only=True):
     livemode: bool | None
     occurred_at: dt.datetime | None
     received_at: dt.datetime
+    trust: Trust
     state: str | None
     """Of its dispatch; None: it is not owed."""
     fits: bool

@@ -73,6 +73,8 @@ event = sa.Table(
     _time("received_at"),
     _column("headers", JSONB()),
     _column("body", sa.LargeBinary()),
+    _column("trust", sa.Text(), default=sa.text("'signed'")),  # what vouches for it: see `events.Trust`
+    _column("secret", sa.Text(), null=True),  # the setting whose key verified it; null: nothing was verified
     postgresql_partition_by="RANGE (id)",
 )
 

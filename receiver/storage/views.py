@@ -7,6 +7,7 @@ from typing import Final, Literal
 
 import msgspec
 
+from receiver.events import Trust
 from receiver.storage import states
 from receiver.storage.engine import Connection
 from receiver.storage.partitions import first_id
@@ -28,6 +29,8 @@ class EventRow(msgspec.Struct, frozen=True, kw_only=True):
     type: str | None
     entity_id: str | None
     livemode: bool | None
+    trust: Trust
+    """What vouches for it."""
     state: State
     duplicates: int
     """Further deliveries of the same event, counted within a second or so."""
@@ -141,7 +144,7 @@ class Filter(msgspec.Struct, frozen=True, kw_only=True):
 
 
 _COLUMNS: Final = f"""
-SELECT e.id, e.source, e.provider, e.external_id, e.type, e.entity_id, e.livemode, s.state,
+SELECT e.id, e.source, e.provider, e.external_id, e.type, e.entity_id, e.livemode, e.trust, s.state,
        coalesce(k.duplicates, 0) AS duplicates, e.occurred_at, e.received_at
 FROM receiver.event AS e
 LEFT JOIN receiver.dedup_key AS k ON k.key = e.key AND k.event_id = e.id

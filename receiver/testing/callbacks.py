@@ -42,10 +42,11 @@ class SignedCallback:
         headers = [(name.lower().encode(), value.encode()) for name, value in self.headers.items()]
         query = self.path.partition("?")[2].encode()
         callback = Callback(method="POST", headers=headers, body=self.body, query=query)
-        fact, *_ = self.source.verify(callback, self.sent_at.timestamp()).facts
+        verified = self.source.verify(callback, self.sent_at.timestamp())
+        fact, *_ = verified.facts
         if fact.odd is not None:
             raise ValueError(fact.odd)
-        return to_arrival(self.source, fact, callback, ()).event(
+        return to_arrival(self.source, fact, callback, (), verified.secret).event(
             handler=handler, attempt=attempt, received_at=self.sent_at, reader=self.source.content
         )
 

@@ -7,7 +7,7 @@ from typing import Final
 import msgspec
 import uuid_utils.compat
 
-from receiver.events import Event
+from receiver.events import Event, Trust
 
 OCCURRED: Final = dt.datetime(2026, 1, 1, 12, tzinfo=dt.UTC)
 """When an event happened that says nothing else: the same in every test and run."""
@@ -25,6 +25,7 @@ def make_event(
     external_id: str | None = None,
     entity_id: str | None = "entity_1",
     livemode: bool | None = False,
+    trust: Trust = "signed",
     occurred_at: dt.datetime | None = OCCURRED,
     received_at: dt.datetime = OCCURRED,
     headers: Mapping[str, str] | None = None,
@@ -46,6 +47,7 @@ def make_event(
         external_id: the provider's own id; default: a new one.
         entity_id: the payment, order or other object that it is about.
         livemode: False for the provider's test mode.
+        trust: what vouches for it.
         occurred_at: the event's own time, aware; by default noon of 2026-01-01, UTC.
         received_at: when it was stored, aware.
         headers: lower-case names.
@@ -62,6 +64,7 @@ def make_event(
         type=kind,
         entity_id=entity_id,
         livemode=livemode,
+        trust=trust,
         occurred_at=occurred_at,
         received_at=received_at,
         headers=headers or {},

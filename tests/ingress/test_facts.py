@@ -1,13 +1,17 @@
 """What a callback states is stored as it was stated: unknown types, test mode, exact amounts, ids that look alike."""
 
 import json
+import time
 from collections.abc import Mapping
 from decimal import Decimal
+from pathlib import Path
 
 import pytest
 
 from receiver.inbox import Outcome
-from tests.ingress.accounts import Account
+from receiver.settings import made
+from receiver.sources import PROVIDERS, build_sources, made_up
+from tests.ingress.accounts import Account, Sent
 from tests.ingress.conftest import Start
 from tests.ingress.inboxes import arrival, submit
 from tests.ingress.ledger import Ledger
@@ -36,6 +40,30 @@ async def test_test_mode_is_marked(
     async with start() as served:
         assert (await served.post(accounts["stripe"].sent(livemode=stated))).status == 200
     assert await ledger.query("SELECT livemode FROM receiver.event") == [(stored,)]
+
+
+@pytest.mark.parametrize("name", ["stripe", "xendit", "midtrans"])
+async def test_what_vouches_for_it_is_stored(ledger: Ledger, start: Start, name: str) -> None:
+    """And the key that did: here the second of two."""
+    settings = made_up(name)
+    kind = PROVIDERS[name]
+    rotated = {**settings, "secrets": [*_list(made_up(name)["secrets"]), *_list(settings["secrets"])]}
+    old = build_sources(made(sources={name: settings}), Path())[name]
+    payload = kind.sample("paid", external_id="evt_1", entity_id="order1", created=int(time.time()))
+    signed = old.sign(payload, time.time())
+    headers = tuple((name.lower().encode(), value.encode()) for name, value in signed.headers)
+    sources = {name: rotated, "open": {"provider": name, "verification": "none"}}
+    async with start(sources=made(sources=sources).sources) as served:
+        for source in sources:
+            assert (await served.post(Sent(f"/callbacks/{source}", headers, signed.body))).status == 200
+    assert sorted(await ledger.query("SELECT source, trust, secret FROM receiver.event")) == sorted(
+        [(name, kind.trust, "secrets[1]"), ("open", "none", None)]
+    )
+
+
+def _list(values: object) -> list[object]:
+    assert isinstance(values, list)
+    return values
 
 
 AMOUNTS: Mapping[str, tuple[bytes, object]] = {

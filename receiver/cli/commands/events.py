@@ -13,6 +13,13 @@ from receiver.cli.options import AsJson, Embedded, Limit, State
 from receiver.cli.output import emit, emit_bytes, emit_json, fields, note, printable, shown, table
 from receiver.storage import states
 
+_VOUCHED = {
+    "signed": "all of it is signed",
+    "partial": "only a part of it is signed",
+    "sender": "the sender alone, by a secret that came along",
+    "none": "nothing is signed",
+}
+
 if TYPE_CHECKING:
     from receiver.operate.events import EventDetail
     from receiver.storage.views import AttemptRow, DispatchRow, EventRow, Filter
@@ -91,6 +98,7 @@ def _print(event: "EventDetail") -> None:
             "type": event.type,
             "entity": event.entity_id,
             "live": {None: "not said", True: "yes", False: "no, test mode"}[event.livemode],
+            "vouched for": _VOUCHED[event.trust],
             "occurred": event.occurred_at,
             "received": event.received_at,
             "duplicates": event.duplicates,

@@ -120,6 +120,11 @@ class WeChatPay(Provider):
         self._signer = wechatpay_keys.signer(options, self._verifiers)
 
     @classmethod
+    def key_labels(cls, options: Mapping[str, Option]) -> tuple[str, ...]:
+        """By serial, which is how the platform names them: a file may hold several certificates."""
+        return wechatpay_keys.labels(options)
+
+    @classmethod
     def made_up(cls) -> dict[str, object]:
         """A platform certificate of our own."""
         key = new_keys.rsa_key()

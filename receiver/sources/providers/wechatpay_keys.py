@@ -52,6 +52,14 @@ def verifiers(options: Mapping[str, Option]) -> dict[str, Verifier]:
     return found
 
 
+def labels(options: Mapping[str, Option]) -> tuple[str, ...]:
+    """What operators call the keys of `verifiers`, in the order of their indices."""
+    found: dict[str, str] = {}
+    for name, _, setting in _named(options):
+        found.setdefault(name, f"{setting.partition('[')[0].partition('.')[0]}.{name}")
+    return tuple(found.values())
+
+
 def _named(options: Mapping[str, Option]) -> Iterator[tuple[str, RSAPublicKey, str]]:
     for index, value in enumerate(texts(options, "certificates")):
         setting = f"certificates[{index}]"
