@@ -11,7 +11,7 @@ PYTHON ?= $(shell for each in python3 python3.14 python3.13 python3.12 python3.1
 
 RUN := "$(VENV)/bin/python" -m
 
-.PHONY: help demo test check bench soak test-containers lock interleavings states clean python bench-environment demo-environment dev-environment
+.PHONY: help demo test check bench soak test-containers lock interleavings states providers clean python bench-environment demo-environment dev-environment
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "%-24s%s\n", $$1, $$2 }'
@@ -46,6 +46,9 @@ interleavings: dev-environment ## drive the dispatcher through random interleavi
 
 states: dev-environment ## write the diagram of docs/states.md from the table of transitions
 	@$(RUN) scripts.states
+
+providers: dev-environment ## write docs/providers out of the classes and the notes
+	@$(RUN) scripts.provider_pages
 
 clean: ## remove the virtual environment and all caches
 	rm -rf "$(VENV)" .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist

@@ -41,6 +41,8 @@ class Setting:
     """Its values verify callbacks: `authenticate` counts them."""
     mapping: bool = False
     """A table of name to value, such as serial to key."""
+    example: str = ""
+    """For the provider's page, where it is neither a secret nor a file."""
 
 
 @dataclass(frozen=True, kw_only=True)

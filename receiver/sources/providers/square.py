@@ -23,7 +23,8 @@ class Square(HmacProvider):
             help="signature keys of the subscription, newest first; each one verifies", secret=True, many=True, key=True
         ),
         "notification_url": Setting(
-            help="the subscription's URL exactly as it stands at Square: it is part of what is signed"
+            help="the subscription's URL exactly as it stands at Square: it is part of what is signed",
+            example="https://shop.example/callbacks/square",
         ),
     }
     needs: ClassVar[tuple[tuple[str, ...], ...]] = (("secrets",), ("notification_url",))
