@@ -1,6 +1,7 @@
-"""The way into quarantine: rare, so one row, one commit."""
+"""The way into quarantine: rare, so each row has a commit of its own."""
 
 import asyncio
+from collections.abc import Sequence
 
 import structlog
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -20,12 +21,14 @@ class Aside:
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine
 
-    async def keep(self, odd: Odd, seconds: float) -> None:
-        """Store and commit. Raises StoreUnavailable."""
+    async def keep(self, odds: Sequence[Odd], seconds: float) -> None:
+        """Store and commit all of them. Raises StoreUnavailable: some may be kept, and will be counted once more."""
         try:
             async with asyncio.timeout(seconds), borrowed(self._engine) as connection:
-                await quarantine.keep(connection, odd, seconds)
+                for odd in odds:
+                    await quarantine.keep(connection, odd, seconds)
         except UNREACHABLE as error:
             log.warning("quarantine_failed", error=type(error).__name__)
             raise StoreUnavailable("Postgres did not keep it") from error
-        log.warning("callback_quarantined", source=odd.source, reason=odd.reason)
+        for odd in odds:
+            log.warning("callback_quarantined", source=odd.source, reason=odd.reason)

@@ -71,13 +71,13 @@ class Inbox:
         if held or self._batcher.busy:
             self._lookups.ask(waiting, held=held)
 
-    async def set_aside(self, odd: Odd, seconds: float) -> None:
-        """Keep a genuine callback that must not run; returns only when the commit is certain.
+    async def set_aside(self, odds: Sequence[Odd], seconds: float) -> None:
+        """Keep what is genuine and must not run; returns only when it is certain that all of it is committed.
 
         Raises:
             StoreUnavailable: the provider must call again.
         """
-        await self._aside.keep(odd, seconds)
+        await self._aside.keep(odds, seconds)
 
     @property
     def depth(self) -> int:
@@ -110,8 +110,17 @@ class Inbox:
             own = outcomes[position : position + len(waiting.arrivals)]
             position += len(waiting.arrivals)
             waiting.settle(_combined(own))
+            if len(own) > 1:
+                self._count_repeats(waiting.arrivals, own)
         if owed:
             self._marks.nudge()
+
+    def _count_repeats(self, arrivals: Sequence[Arrival], outcomes: Sequence[Outcome]) -> None:
+        """Count what a batch repeats beside what is new in it. One that only repeats is counted when it is settled."""
+        if _combined(outcomes) is not Outcome.DUPLICATE:
+            for arrival, outcome in zip(arrivals, outcomes, strict=True):
+                if outcome is Outcome.DUPLICATE:
+                    self._tally.add(arrival.key)
 
     async def _flush_singly(self, batch: list[Waiting], seconds: float) -> None:
         for waiting in batch:
@@ -134,7 +143,7 @@ class Inbox:
 
 
 def _combined(outcomes: Sequence[Outcome]) -> Outcome:
-    """What a callback of several facts is called: accepted if any is new, else a conflict if any is one."""
-    if Outcome.STORED in outcomes:
-        return Outcome.STORED
-    return Outcome.CONFLICT if Outcome.CONFLICT in outcomes else Outcome.DUPLICATE
+    """What a callback of several facts is called: a conflict if one is, so that it is seen, else new if any is new."""
+    if Outcome.CONFLICT in outcomes:
+        return Outcome.CONFLICT
+    return Outcome.STORED if Outcome.STORED in outcomes else Outcome.DUPLICATE

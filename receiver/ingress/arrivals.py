@@ -52,13 +52,14 @@ def to_arrival(
 def to_odd(source: Source, fact: Fact, callback: Callback) -> Odd:
     """The quarantine row for a fact that is genuine but cannot be handled."""
     reason = fact.odd or "odd"
+    body = callback.body if fact.body is None else fact.body
     return Odd(
         event_id=uuid_utils.uuid7(),
         source=source.name,
         provider=source.provider.name,
         reason=reason,
         external_id=fact.external_id,
-        digest=hashlib.sha256(reason.encode() + b"\0" + callback.body).digest(),
+        digest=hashlib.sha256(reason.encode() + b"\0" + body).digest(),
         headers=kept_headers(callback, source.provider.keep_headers),
-        body=callback.body,
+        body=body,
     )

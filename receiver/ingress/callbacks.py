@@ -1,7 +1,7 @@
 """The ASGI door: `POST /callbacks/{source}`, in front of whatever application serves the rest.
 
 Works under any server and mounted in another application. The receiver's own server uses it for what is not on the
-fast path of `protocol`.
+fast path of `protocol`, such as the GET by which some providers ask whether this is the right address.
 """
 
 import asyncio
@@ -41,10 +41,11 @@ class Callbacks:
         source = self._intake.sources.get(path[len(PREFIX) :])
         if source is None:
             await send_answer(send, failure("source_unknown", None))
-        elif scope["method"] != "POST":
-            await send_answer(send, failure("method_not_allowed", source))
-        else:
+        elif scope["method"] == "POST":
             await send_answer(send, await self._answer(source, scope, receive))
+        else:
+            answer = self._intake.challenged(source, _query(scope)) if scope["method"] == "GET" else None
+            await send_answer(send, answer or failure("method_not_allowed", source))
 
     async def _answer(self, source: Source, scope: Scope, receive: Receive) -> Answer:
         headers: list[tuple[bytes, bytes]] = scope["headers"]
@@ -59,8 +60,13 @@ class Callbacks:
             return self._intake.refused(source, error)
         answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         # A client that goes away cancels nothing: the commit is under way, and the answer is simply not heard.
-        self._intake.take(source, headers, body, scope.get("query_string", b""), lambda made: _set(answer, made))
+        self._intake.take(source, headers, body, _query(scope), lambda made: _set(answer, made))
         return await answer
+
+
+def _query(scope: Scope) -> bytes:
+    query: bytes = scope.get("query_string", b"")
+    return query
 
 
 def _set(future: asyncio.Future[Answer], answer: Answer) -> None:

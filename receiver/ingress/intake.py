@@ -20,11 +20,13 @@ from receiver.ingress.arrivals import to_arrival, to_odd
 from receiver.observability.failpoints import failpoint
 from receiver.observability.metrics import IngressMetrics
 from receiver.sources import Source
+from receiver.storage.arrivals import Arrival
 
 log = structlog.get_logger(__name__)
 
 PREFIX: Final = "/callbacks/"
 _SHARE_OF_PATIENCE: Final = 0.8  # the rest of the provider's deadline is the network's
+_QUARANTINED: Final = "quarantined"
 
 Wanting = Callable[[str, str, str | None], tuple[Handler, ...]]
 Answered = Callable[[Answer], None]
@@ -95,6 +97,19 @@ class Intake:
         except Exception as error:  # noqa: BLE001  the one place where an error becomes an answer
             answered(self.refused(source, error))
 
+    def challenged(self, source: Source, query: bytes) -> Answer | None:
+        """What to answer to a GET; None where the provider asks nothing in that way, or this is not how it asks.
+
+        Args:
+            source: the account that was asked for.
+            query: raw, without the question mark.
+        """
+        try:
+            ack = source.provider.challenge(query)
+        except Exception as error:  # noqa: BLE001  as in `take`
+            return self.refused(source, error)
+        return None if ack is None else success(ack)
+
     def refused(self, source: Source, error: BaseException) -> Answer:
         """Count an error and say it: a failed verification, "call again", or a fault of ours, which is that too."""
         if isinstance(error, VerificationError):
@@ -112,37 +127,49 @@ class Intake:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def _store(self, source: Source, callback: Callback, verified: Verified, answered: Answered) -> None:
+        self._inbox.submit(
+            self._arrivals(source, callback, verified),
+            self._seconds[source.name],
+            lambda outcome: self._settled(source, outcome, answered),
+        )
+
+    def _arrivals(self, source: Source, callback: Callback, verified: Verified) -> list[Arrival]:
         provider = source.provider.name
-        arrivals = [
+        return [
             to_arrival(source, fact, callback, self._wanting(source.name, provider, fact.type), verified.secret)
             for fact in verified.facts
             if fact.odd is None
         ]
 
-        def settled(outcome: Outcome | ReceiverError) -> None:
-            if isinstance(outcome, Outcome):
-                failpoint("before_answer")
-                self._metrics.taken(source.name, outcome.value)
-                answered(self._success[source.name])
-            else:
-                answered(self.refused(source, outcome))
-
-        self._inbox.submit(arrivals, self._seconds[source.name], settled)
+    def _settled(
+        self, source: Source, outcome: Outcome | ReceiverError, answered: Answered, result: str | None = None
+    ) -> None:
+        if isinstance(outcome, Outcome):
+            failpoint("before_answer")
+            self._metrics.taken(source.name, result or outcome.value)
+            answered(self._success[source.name])
+        else:
+            answered(self.refused(source, outcome))
 
     async def _set_aside(self, source: Source, callback: Callback, verified: Verified, answered: Answered) -> None:
-        """Quarantine what is odd, store the rest."""
+        """Quarantine what is odd, then store the rest of the batch: success is answered when both are committed."""
         odd = [fact for fact in verified.facts if fact.odd is not None]
         repeat = next((fact.odd for fact in odd if fact.retry), None)
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + self._seconds[source.name]
         try:
-            for fact in odd:
-                await self._inbox.set_aside(to_odd(source, fact, callback), self._seconds[source.name])
+            await self._inbox.set_aside([to_odd(source, fact, callback) for fact in odd], deadline - loop.time())
             if repeat is None and len(odd) < len(verified.facts):
-                self._store(source, callback, verified, answered)
+                self._inbox.submit(
+                    self._arrivals(source, callback, verified),
+                    deadline - loop.time(),
+                    lambda outcome: self._settled(source, outcome, answered, _QUARANTINED),
+                )
                 return
         except Exception as error:  # noqa: BLE001  as in `take`
             answered(self.refused(source, error))
             return
-        self._metrics.taken(source.name, "quarantined")
+        self._metrics.taken(source.name, _QUARANTINED)
         answered(self._success[source.name] if repeat is None else failure(repeat, source))
 
     def _in_background(self, work: Coroutine[None, None, None]) -> None:

@@ -19,18 +19,41 @@ class UnreadableError(ValueError):
         self.reason = reason
 
 
-def odd(reason: str) -> Fact:
-    """The fact of a callback in which nothing could be read."""
-    return Fact(external_id=None, type=None, entity_id=None, occurred_at=None, key_time=0, fingerprint=None, odd=reason)
+def odd(reason: str, body: bytes | None = None) -> Fact:
+    """The fact of a callback, or of the item of a batch that `body` is, in which nothing could be read."""
+    return Fact(
+        external_id=None,
+        type=None,
+        entity_id=None,
+        occurred_at=None,
+        key_time=0,
+        fingerprint=None,
+        body=body,
+        odd=reason,
+    )
 
 
 def json_object(body: bytes) -> dict[str, object]:
     """The JSON object in `body`, which `parse_exactly` will read as well.
 
     Raises:
+        UnreadableError: `json_nul`, which Postgres cannot hold in text; else as `strict_object`.
+    """
+    document = strict_object(body)
+    # A NUL can only be written with this escape; `\\u0000`, which is text, has it too, so then look at the values.
+    # (One byte is looked for first, since that takes a tenth of the time and most bodies escape nothing.)
+    if b"\\" in body and b"\\u0000" in body and holds_nul(document):
+        raise UnreadableError("json_nul")
+    return document
+
+
+def strict_object(body: bytes) -> dict[str, object]:
+    """The JSON object in `body`; text in it may hold a NUL.
+
+    Raises:
         UnreadableError: `body_empty`; `json_duplicate_key`, for two readers would see two values; `json_not_object`;
-            `json_nul`, which Postgres cannot hold in text; `json_invalid` for all else that is not strict JSON:
-            NaN, a byte-order mark, UTF-16, lone surrogates, more than 200 levels, numbers over 4,300 digits.
+            `json_invalid` for all else that is not strict JSON: NaN, a byte-order mark, UTF-16, lone surrogates,
+            more than 200 levels, numbers over 4,300 digits.
     """
     if not body:
         raise UnreadableError("body_empty")
@@ -43,14 +66,11 @@ def json_object(body: bytes) -> dict[str, object]:
         raise UnreadableError("json_duplicate_key" if repeated else "json_invalid") from None
     if type(document) is not dict:
         raise UnreadableError("json_not_object")
-    # A NUL can only be written with this escape; `\\u0000`, which is text, has it too, so then look at the values.
-    # (One byte is looked for first, since that takes a tenth of the time and most bodies escape nothing.)
-    if b"\\" in body and b"\\u0000" in body and _holds_nul(document):
-        raise UnreadableError("json_nul")
     return document
 
 
-def _holds_nul(document: object) -> bool:
+def holds_nul(document: object) -> bool:
+    """Whether a NUL stands anywhere in the names and texts of parsed JSON."""
     left = [document]
     while left:
         part = left.pop()

@@ -1,14 +1,18 @@
 """Square: `x-square-hmacsha256-signature`, an HMAC-SHA256 over the notification URL and the raw body, in base64."""
 
 import datetime as dt
+import re
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import ClassVar, Final
 
+from receiver.errors import SettingsError
 from receiver.sources.base import About, Ack, Setting
 from receiver.sources.hmac_scheme import HmacProvider
 from receiver.sources.layout import Layout
 from receiver.sources.options import Option, text
 from receiver.sources.samples.square import SAMPLES
+
+_URL: Final = re.compile(r"https?://[!-~]+")
 
 
 class Square(HmacProvider):
@@ -53,7 +57,10 @@ class Square(HmacProvider):
     def __init__(self, options: Mapping[str, Option]) -> None:
         """Take the keys and the URL."""
         super().__init__(options)
-        self._url = (text(options, "notification_url") or "").encode()
+        url = text(options, "notification_url")
+        if url is not None and not _URL.fullmatch(url):
+            raise SettingsError("notification_url: is no URL: it is written as Square shows it, https:// in front")
+        self._url = (url or "").encode()
 
     @classmethod
     def made_up(cls) -> dict[str, object]:
