@@ -5,32 +5,26 @@ import json
 from collections.abc import Mapping
 from typing import ClassVar, Final
 
+import msgspec
+
 from receiver.errors import SettingsError, VerificationError
 from receiver.events import Callback, Fact, Trust
-from receiver.sources import batches, documents, new_keys, signatures
+from receiver.sources import documents, new_keys, signatures, times
 from receiver.sources.base import About, Ack, Setting, Signed
 from receiver.sources.hmac_scheme import HmacProvider
 from receiver.sources.layout import Layout
 from receiver.sources.options import Option, text
+from receiver.sources.providers import adyen_items
 from receiver.sources.samples.adyen import SAMPLES
 
-_ITEM: Final = "NotificationRequestItem"
-_SIGNED: Final = (
-    ("pspReference",),
-    ("originalReference",),
-    ("merchantAccountCode",),
-    ("merchantReference",),
-    ("amount", "value"),
-    ("amount", "currency"),
-    ("eventCode",),
-    ("success",),
-)
-"""The members of an item that are signed, in their order."""
 _ANSWERS: Final[Mapping[str, Ack]] = {
     "status": Ack(status=202),
     "accepted": Ack(status=200, body=b"[accepted]", content_type="text/plain"),
 }
 _KEY_BYTES: Final = 32
+_ENDS_OF_AN_ITEM: Final = (b":true", b":false")
+"""With which every text ends that an item's signature covers, and no JSON object."""
+_LIVE: Final[Mapping[object, bool]] = {"live": True, "test": False}
 
 
 class Adyen(HmacProvider):
@@ -55,18 +49,12 @@ class Adyen(HmacProvider):
     answer_deadline: ClassVar[dt.timedelta] = dt.timedelta(seconds=10)
     success: ClassVar[Ack] = _ANSWERS["status"]
     layout = Layout(
-        id=("key",),
-        type=("eventCode",),
-        entities=(("originalReference",), ("pspReference",)),
-        occurred_at=("eventDate",),
-    )
-    platform = Layout(
         parts=(("type",), ("environment",), ("createdAt",), ("timestamp",), ("data",)),
         type=("type",),
         entities=(("data", "id"), ("data", "sweep", "id"), ("data", "balanceAccount", "id"), ("data", "accountId")),
         occurred_at=("timestamp",),
-        whole=True,
     )
+    """Of a platform notification."""
     about = About(
         signed="Of each item of a standard notification eight members: `pspReference`, `originalReference`, "
         "`merchantAccountCode`, `merchantReference`, amount, currency, `eventCode` and `success`, by HMAC-SHA256 under "
@@ -115,69 +103,47 @@ class Adyen(HmacProvider):
         return raw
 
     def authenticate(self, callback: Callback, now: float) -> int:
-        """The whole body where it is signed as a whole; else each item, all by one key."""
+        """The whole body where it is signed as a whole; else each item, and the oldest of the keys that matched counts.
+
+        One key signs both. What an item's signature covers is therefore no body, although that signature would fit.
+        """
         if signatures.headers(callback, frozenset({self.signature_header})):
+            if callback.body.endswith(_ENDS_OF_AN_ITEM):
+                raise VerificationError("signature_reused")
             return super().authenticate(callback, now)
         try:
-            found = [_item(raw) for raw in batches.items(callback.body, "notificationItems")]
+            items = adyen_items.items(callback.body, documents.strict_object(callback.body))
         except documents.UnreadableError:
             raise VerificationError("signature_missing") from None
-        return max([self._check(item) for item in found])
+        return max([self.matching([adyen_items.signature(item)], [adyen_items.signed(item)]) for item in items])
 
     def read(self, callback: Callback) -> tuple[Fact, ...]:
         """One event for each item, or the one of a platform."""
         try:
-            if "notificationItems" not in documents.json_object(callback.body):
-                return self.platform.read(callback)
-            return tuple(self._fact(raw, callback) for raw in batches.items(callback.body, "notificationItems"))
+            document = documents.strict_object(callback.body)
+            if adyen_items.BATCH not in document:
+                return tuple(_of_platform(fact, document) for fact in self.layout.read(callback, "signed"))
+            items = adyen_items.items(callback.body, document)
         except documents.UnreadableError as error:
             return (documents.odd(error.reason),)
-
-    def content(self, body: bytes) -> object:
-        """The item without its wrapping, or the platform's notification."""
-        document = super().content(body)
-        return document.get(_ITEM, document) if isinstance(document, dict) else document
+        trust: Trust = "signed" if signatures.first(callback, self.signature_header) else "partial"
+        return tuple(adyen_items.fact(item, document.get("live"), trust) for item in items)
 
     def seal(self, body: bytes, now: float, beside: Mapping[str, str] | None = None) -> Signed:
         """Each item of a standard notification, or the whole of anything else."""
         try:
-            document = json.loads(body)
-            entries = document["notificationItems"]
-            for entry in entries:
-                digest = self.digest(_signed(entry[_ITEM]))
-                entry[_ITEM].setdefault("additionalData", {})["hmacSignature"] = self.encoded(digest).decode()
-        except (ValueError, TypeError, KeyError):
+            whole = json.loads(body)
+            for entry in whole[adyen_items.BATCH]:
+                members = entry["NotificationRequestItem"]
+                digest = self.digest(adyen_items.signed(adyen_items.Item(members, b"")))
+                members.setdefault("additionalData", {})["hmacSignature"] = self.encoded(digest).decode()
+        except (ValueError, LookupError, TypeError, AttributeError, RecursionError, VerificationError):
             return super().seal(body, now, beside)
-        return Signed(headers=(("Content-Type", "application/json"),), body=json.dumps(document).encode())
-
-    def _check(self, item: Mapping[str, object]) -> int:
-        signature = documents.member(item, "additionalData", "hmacSignature")
-        if not isinstance(signature, str) or not signature:
-            raise VerificationError("signature_missing")
-        if not signature.isascii():
-            raise VerificationError("signature_malformed")
-        return self.matching([signature.encode()], [_signed(item)])
-
-    def _fact(self, raw: bytes, callback: Callback) -> Fact:
-        item = _item(raw)
-        named = [_text(item.get(name)) for name in ("pspReference", "eventCode", "success")]
-        keyed = {**item, "key": ":".join(named) if named[0] else None}
-        return self.layout.fact(keyed, raw, callback, self.trust)
+        return Signed(headers=(("Content-Type", "application/json"),), body=json.dumps(whole).encode())
 
 
-def _item(raw: bytes) -> dict[str, object]:
-    found = documents.json_object(raw).get(_ITEM)
-    if not isinstance(found, dict):
-        raise documents.UnreadableError("batch_malformed")
-    return found
-
-
-def _signed(item: Mapping[str, object]) -> bytes:
-    # No member is escaped, whatever stands in it: that is how Adyen signs.
-    return ":".join(_text(documents.member(item, *path)) for path in _SIGNED).encode("utf-8", "replace")
-
-
-def _text(value: object) -> str:
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    return "" if value is None else str(value)
+def _of_platform(fact: Fact, document: Mapping[str, object]) -> Fact:
+    occurred_at = fact.occurred_at or times.from_iso(document.get("createdAt"))
+    environment = document.get("environment")
+    livemode = _LIVE.get(environment) if isinstance(environment, str) else None
+    return msgspec.structs.replace(fact, occurred_at=occurred_at, livemode=livemode)
