@@ -31,7 +31,7 @@ REFERENCE = ROOT / "docs" / "reference"
 SOURCES = ROOT / "receiver" / "sources"
 REASON = re.compile(
     r"(body|json|id|type|form|charset|text|resource|signature|timestamp|header|key|serial|nonce|batch|query|entity)_[a-z_]+"
-    r"|(certificate|xml|payload)_[a-z_]+"
+    r"|(certificate|xml|payload|item)_[a-z_]+"
 )
 
 

@@ -99,7 +99,9 @@ async def test_what_comes_again_adds_only_what_is_new(ledger: Ledger, batches: B
     repeated = await ledger.query(
         "SELECT e.external_id, k.duplicates FROM receiver.event e JOIN receiver.dedup_key k ON k.event_id = e.id"
     )
-    assert dict(repeated) == {"EV1": 1, "EV2": 4, "EV3": 3}, "counted for each event, whatever it came along with"
+    assert sorted(repeated) == [("EV1", 1), ("EV2", 4), ("EV3", 3)], (
+        "counted for each event, whatever it came along with"
+    )
 
 
 ODD: Mapping[str, tuple[object, str]] = {

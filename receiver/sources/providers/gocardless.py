@@ -24,8 +24,8 @@ class GoCardless(HmacProvider):
         signed="The raw body with all its events, by HMAC-SHA256 under the endpoint's secret, in hexadecimal. What is "
         "stored of an event is its own part of the body, so its signature cannot be checked again later.",
         resends="The ids of the events and their `created_at`, which the API documents as fixed. `meta.webhook_id` is "
-        "that of the sending. Whether an event may come again in another batch is not documented: each counts by itself.",
-        key="The id of each event: a batch that comes again, or one that overlaps it, adds only what is new.",
+        "that of the sending. Whether an event may come again in other company is not documented: each counts alone.",
+        key="The id of each event. A batch that comes again, or one that overlaps it, adds only what is new.",
         retries="Up to eight times at growing intervals (1 minute, 2 minutes, 10 minutes, …), and whenever somebody "
         "presses the button for it.",
         sources=(
