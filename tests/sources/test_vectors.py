@@ -47,6 +47,9 @@ def test_vectors(path: Path) -> None:
     expected, keys = vector["expect"], vector["keys"]
     callback = arrived(vector["request"])
     name = ALSO.get(vector["provider"], vector["provider"])
+    if expected.get("handshake"):
+        check_handshake(PROVIDERS[name](options(name, keys)), callback, expected)
+        return
     facts = verdict(name, keys, callback, vector["clock"])
     if expected["valid"] is None:
         return
@@ -83,6 +86,12 @@ def verdict(name: str, keys: Mapping[str, object], callback: Callback, clock: fl
     return None if decryptable and any(fact.retry for fact in facts) else facts
 
 
+def check_handshake(provider: Provider, callback: Callback, expected: Mapping[str, object]) -> None:
+    answer = provider.challenge(callback.query)
+    assert (answer is not None) is expected["valid"]
+    assert answer is None or answer.body.decode() == expected["response_body"]
+
+
 def check_facts(facts: tuple[Fact, ...], expected: Mapping[str, object]) -> None:
     if expected.get("parse_error"):
         assert all(fact.odd for fact in facts), "genuine, and not to be read"
@@ -114,6 +123,8 @@ def check_fact(fact: Fact, expected: Mapping[str, object]) -> None:
         assert fact.external_id == key
     elif own is not None:
         assert fact.external_id == own
+    if "bt_payload_sha256" in expected:
+        assert fact.external_id == f"sha256:{expected['bt_payload_sha256']}"
 
 
 def check_answer(provider: Provider, expected: Mapping[str, object]) -> None:

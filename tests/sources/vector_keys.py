@@ -50,7 +50,12 @@ def square_options(keys: Mapping[str, object]) -> dict[str, Option]:
     return {"secrets": str(keys["signature_key"]), "notification_url": str(keys["notification_url"])}
 
 
+def braintree_options(keys: Mapping[str, object]) -> dict[str, Option]:
+    return {"keys": {str(keys["public_key"]): str(keys["private_key"])}}
+
+
 BY_NAME: Mapping[str, Callable[[Mapping[str, object]], dict[str, Option]]] = {
+    "braintree": braintree_options,
     "square": square_options,
     "unionpay": unionpay_options,
 }

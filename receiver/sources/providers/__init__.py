@@ -13,6 +13,7 @@ from receiver.errors import SettingsError
 from receiver.sources.base import Provider
 from receiver.sources.providers.adyen import Adyen
 from receiver.sources.providers.alipay import Alipay
+from receiver.sources.providers.braintree import Braintree
 from receiver.sources.providers.checkout_com import CheckoutCom
 from receiver.sources.providers.coinbase_commerce import CoinbaseCommerce
 from receiver.sources.providers.flutterwave import Flutterwave
@@ -43,6 +44,7 @@ PROVIDERS: Final[Mapping[str, type[Provider]]] = {
     for provider in (
         Adyen,
         Alipay,
+        Braintree,
         CheckoutCom,
         CoinbaseCommerce,
         Flutterwave,
