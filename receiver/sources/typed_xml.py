@@ -72,13 +72,15 @@ class _Element:
         text = "".join(self.texts)
         if self.nil and not text:
             return None
-        if self.type == "integer" and _INTEGER.fullmatch(text):
-            return int(text)
-        if self.type == "boolean" and text in _BOOLEANS:
-            return _BOOLEANS[text]
-        if self.type in {"integer", "boolean"}:
-            raise UnreadableError("xml_invalid")
-        return text
+        return text if self.type not in {"integer", "boolean"} else _valued(self.type, text.strip())
+
+
+def _valued(kind: str | None, text: str) -> int:
+    if kind == "integer" and _INTEGER.fullmatch(text):
+        return int(text)
+    if kind == "boolean" and text in _BOOLEANS:
+        return _BOOLEANS[text]
+    raise UnreadableError("xml_invalid")
 
 
 def _by_name(children: list[tuple[str, object]]) -> dict[str, object]:

@@ -12,7 +12,8 @@ from receiver.sources.documents import UnreadableError
 def test_values_have_the_types_that_they_say() -> None:
     text = b"""<?xml version="1.0" encoding="UTF-8"?>
     <the-root>
-      <at type="datetime">2025-10-09T08:53:20Z</at> <count type="integer">-3</count> <yes type="boolean">true</yes>
+      <at type="datetime">2025-10-09T08:53:20Z</at> <count type="integer"> -3</count> <yes type="boolean">
+      true </yes>
       <no type="boolean">0</no> <none nil="true"/> <empty></empty> <price type="decimal">42.10</price>
       <list-of-things type="array"><thing><id>1</id></thing><thing><id>2</id></thing></list-of-things>
       <nothing type="array"/> <twice>a</twice><twice>b</twice> <text>&lt;b&gt; &#233; <![CDATA[&]]></text>
