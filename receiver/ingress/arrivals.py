@@ -40,7 +40,7 @@ def to_arrival(
         entity_id=fact.entity_id,
         livemode=fact.livemode,
         occurred_at=fact.occurred_at,
-        headers=kept_headers(callback, source.provider.keep_headers),
+        headers=kept_headers(callback, source.provider.kept_headers()),
         body=callback.body if fact.body is None else fact.body,
         trust=fact.trust if source.verified else "none",
         secret=source.key_label(secret),
@@ -60,6 +60,6 @@ def to_odd(source: Source, fact: Fact, callback: Callback) -> Odd:
         reason=reason,
         external_id=fact.external_id,
         digest=hashlib.sha256(reason.encode() + b"\0" + body).digest(),
-        headers=kept_headers(callback, source.provider.keep_headers),
+        headers=kept_headers(callback, source.provider.kept_headers()),
         body=body,
     )

@@ -87,7 +87,7 @@ def _skew(provider: Provider, callback: Callback, at: float) -> str | None:
 def _times(provider: Provider, callback: Callback) -> Iterator[int]:
     """Unix seconds in the headers that the provider signs with."""
     for name, value in callback.headers:
-        if name in provider.keep_headers and (found := _SECONDS.search(value)):
+        if name in provider.kept_headers() and (found := _SECONDS.search(value)):
             yield int(found[0])
 
 

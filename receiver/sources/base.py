@@ -41,6 +41,8 @@ class Setting:
     """Its values verify callbacks: `authenticate` counts them."""
     mapping: bool = False
     """A table of name to value, such as serial to key."""
+    number: bool = False
+    """May be written as a number."""
     example: str = ""
     """For the provider's page, where it is neither a secret nor a file."""
 
@@ -191,6 +193,10 @@ class Provider(ABC):
     def acknowledgement(self) -> Ack:
         """What this account is answered when its callback is stored: `success`, where there is no choice."""
         return self.success
+
+    def kept_headers(self) -> frozenset[bytes]:
+        """Lower-case names of the headers that are stored of this account's callbacks."""
+        return self.keep_headers
 
     def failure(self, reason: str) -> Mapping[str, str]:
         """Members that the provider wants in the body of a failure answer, beside the problem's own."""

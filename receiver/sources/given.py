@@ -60,6 +60,8 @@ def _option(value: object, setting: Setting, name: str, folder: Path) -> Option:
         return _table(_decoded(value, "{"), name, folder)
     if setting.many:
         return _list(_decoded(value, "["), name, folder)
+    if setting.number and type(value) in {int, float}:
+        value = str(value)
     if not isinstance(value, str):
         raise SettingsError(f"{name}: must be one string")
     return resolve(value, setting=name, folder=folder)

@@ -14,6 +14,17 @@ def from_unix(value: object) -> dt.datetime | None:
     return dt.datetime.fromtimestamp(value, dt.UTC)
 
 
+_MILLISECONDS: Final = 10**11
+"""From here on a Unix time counts milliseconds: as seconds it would be in the year 5138."""
+
+
+def from_any(value: object) -> dt.datetime | None:
+    """ISO 8601 with an offset, or Unix time in seconds or milliseconds; None if it is anything else."""
+    if type(value) is int:
+        return from_unix(value // 1000 if value >= _MILLISECONDS else value)
+    return from_iso(value)
+
+
 def to_unix(time: dt.datetime | None) -> int:
     """Whole Unix seconds, 0 for no time."""
     return int(time.timestamp()) if time is not None else 0

@@ -19,6 +19,7 @@ from receiver.sources.providers.coinbase_commerce import CoinbaseCommerce
 from receiver.sources.providers.flutterwave import Flutterwave
 from receiver.sources.providers.github import GitHub
 from receiver.sources.providers.gocardless import GoCardless
+from receiver.sources.providers.hmac import AnyHmac
 from receiver.sources.providers.klarna import Klarna
 from receiver.sources.providers.lemonsqueezy import LemonSqueezy
 from receiver.sources.providers.mercadopago import MercadoPago
@@ -50,6 +51,7 @@ PROVIDERS: Final[Mapping[str, type[Provider]]] = {
         Flutterwave,
         GitHub,
         GoCardless,
+        AnyHmac,
         Klarna,
         LemonSqueezy,
         MercadoPago,
