@@ -57,7 +57,15 @@ def test_settings_of_all_sources_stand_there(name: str) -> None:
     assert f"| `{name}` | {SourceSettings.model_fields[name].description} |" in page("settings.md")
 
 
-MEMBERS = {"resource_type", "signature_key", "event_type", "id_header", "type_header", "timestamp_header", "timestamp_item"}
+MEMBERS = {
+    "resource_type",
+    "signature_key",
+    "event_type",
+    "id_header",
+    "type_header",
+    "timestamp_header",
+    "timestamp_item",
+}
 """Names in messages that look like reasons."""
 
 

@@ -34,9 +34,7 @@ class AnyHmac(Provider):
         "timestamp_header": Setting(help="the header with the signed time, in Unix seconds"),
         "timestamp_item": Setting(help="or the name of its item in the signature's header, such as t"),
         "tolerance": Setting(help="seconds that the time may be off, either way (default 300)", number=True),
-        "id": Setting(
-            help="where the event's id stands in the body, such as data.id; none: the body's hash counts"
-        ),
+        "id": Setting(help="where the event's id stands in the body, such as data.id; none: the body's hash counts"),
         "id_header": Setting(help="or the header that it stands in; it is taken for not signed"),
         "type": Setting(help="where the event's type stands in the body"),
         "type_header": Setting(help="or the header that it stands in"),
