@@ -15,9 +15,10 @@ INTERNAL: Final = "internal"
 """The source, and the provider, of the events that are emitted. Nobody can call it."""
 
 
-Trust: TypeAlias = Literal["signed", "partial", "sender", "none"]
+Trust: TypeAlias = Literal["signed", "partial", "sender", "none", "internal"]
 """What vouches for an event's content. `signed`: a signature over all of it; `partial`: one over a part of it, so the
-rest may have been changed; `sender`: a secret that came along proves who sent, and nothing more; `none`: nothing."""
+rest may have been changed; `sender`: a secret that came along proves who sent, and nothing more; `none`: nothing;
+`internal`: no provider sent it, code of the merchant's own emitted it, and vouches for it."""
 
 
 class Callback(msgspec.Struct, frozen=True, kw_only=True):
@@ -104,7 +105,7 @@ class Event:
     livemode: bool | None
     """False for the provider's test mode; None where it does not say."""
     trust: Trust = "signed"
-    """What vouches for it; all but `signed` should be confirmed by the provider's API before money moves."""
+    """What vouches for it; confirm `partial`, `sender` and `none` by the provider's API before money moves."""
     occurred_at: dt.datetime | None
     """The event's own time, aware; None where the provider signs none."""
     received_at: dt.datetime

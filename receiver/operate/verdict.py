@@ -32,8 +32,8 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     provider: str
     at: int
     """Unix seconds for which it was checked."""
-    key: int | None = None
-    """Index of the key that matched, in the order of the settings."""
+    key: str | None = None
+    """The setting whose key matched, such as `secrets[0]`, as it is stored with an event."""
     id: str | None = None
     type: str | None = None
     entity: str | None = None
@@ -46,17 +46,18 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     """What was found out about this very callback."""
 
 
-def judge(provider: Provider, callback: Callback, at: float, others: Mapping[str, Source] | None = None) -> Verdict:
+def judge(source: Source, callback: Callback, at: float, others: Mapping[str, Source] | None = None) -> Verdict:
     """Verify `callback` as if it had arrived at `at`.
 
     Args:
-        provider: with the keys to check with.
+        source: with the keys to check with.
         callback: as captured.
         at: Unix seconds.
         others: further sources of the same provider, whose keys may match instead.
     """
+    provider = source.provider
     try:
-        verified = provider.verify(callback, at)
+        verified = source.verify(callback, at)
     except VerificationError as error:
         found = diagnose(provider, callback, error.reason, at) or _signed_for_another(callback, at, others or {})
         return Verdict(
@@ -68,7 +69,7 @@ def judge(provider: Provider, callback: Callback, at: float, others: Mapping[str
         valid=True,
         provider=provider.name,
         at=int(at),
-        key=verified.secret,
+        key=source.key_label(verified.secret),
         id=first.id,
         type=first.type,
         entity=first.entity,
@@ -76,8 +77,8 @@ def judge(provider: Provider, callback: Callback, at: float, others: Mapping[str
     )
 
 
-def provider_with(name: str, keys: Sequence[str], folder: Path) -> Provider:
-    """A provider with keys from the command line.
+def source_with(name: str, keys: Sequence[str], folder: Path) -> Source:
+    """A source with keys from the command line.
 
     Args:
         name: of the provider.
@@ -90,15 +91,15 @@ def provider_with(name: str, keys: Sequence[str], folder: Path) -> Provider:
     kind = find_provider(name)
     options = given_options(kind, _given(kind, keys), "--key", folder, verified=True)
     try:
-        return kind(options)
+        return Source(name="--key", provider=kind(options), verified=True, key_labels=kind.key_labels(options))
     except SettingsError as error:
         raise SettingsError(f"--key {error}") from None
 
 
 def chosen_source(
     kind: type[Provider], name: str | None, sources: Mapping[str, Source]
-) -> tuple[Provider, Mapping[str, Source]]:
-    """A configured source's keys, and the other sources of its provider.
+) -> tuple[Source, Mapping[str, Source]]:
+    """A configured source, and the others of its provider.
 
     Args:
         kind: the provider.
@@ -119,7 +120,7 @@ def chosen_source(
     chosen = same.pop(name or next(iter(same)))
     if not chosen.verified:
         raise SettingsError(f"sources.{chosen.name}.verification: is none, so there are no keys to check with")
-    return chosen.provider, {other: source for other, source in same.items() if source.verified}
+    return chosen, {other: source for other, source in same.items() if source.verified}
 
 
 def keys_wanted(kind: type[Provider]) -> str:

@@ -64,6 +64,7 @@ def test_an_emitted_event_is_operated_like_any_other(
     shown = cli("events", "show", "order.paid:R-1042", "--body")
     assert shown.code == 0
     assert '{"order":"R-1042"}' in shown.out
+    assert "code of your own that emitted it" in shown.out
     (dead,) = cli("dead", "list", "--json").rows()
     assert (dead["source"], dead["handler"], dead["reason"]) == ("internal", "mail", "no_such_customer")
     KNOWN.append("R-1042")

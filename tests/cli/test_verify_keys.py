@@ -115,7 +115,7 @@ def test_several_keys_tell_which_one_matched(
     secrets = made_up_sources["stripe"]["secrets"]
     assert isinstance(secrets, list | tuple)
     keys = ("--key", "secrets=whsec_retired", "--key", f"secrets={secrets[0]}")
-    assert cli("verify", "stripe", "--request", "captured", "--at", AT, "--json", *keys).fields()["key"] == 1
+    assert cli("verify", "stripe", "--request", "captured", "--at", AT, "--json", *keys).fields()["key"] == "secrets[1]"
 
 
 def test_a_source_that_verifies_nothing_has_nothing_to_verify_with(cli: Cli, folder: Path) -> None:

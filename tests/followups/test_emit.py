@@ -84,6 +84,7 @@ async def test_follow_up_is_handled_once_with_all_that_it_was_given(
     assert (event.source, event.provider, event.type) == ("internal", "internal", "order.paid")
     assert (event.external_id, event.entity_id, event.occurred_at) == ("order.paid:o_1", "o_1", NOON)
     assert (event.livemode, event.headers, event.id.version) == (None, {}, 7)
+    assert event.trust == "internal"
     notes = await shop.rows("SELECT note FROM effect WHERE handler = 'pay' ORDER BY note")
     assert notes == [(f"{event.id} False",), (f"{event.id} True",)]
     assert await shop.value("SELECT count(*) FROM effect WHERE handler = 'hear'") == 1

@@ -18,6 +18,7 @@ _VOUCHED = {
     "partial": "only a part of it is signed",
     "sender": "the sender alone, by a secret that came along",
     "none": "nothing is signed",
+    "internal": "code of your own that emitted it",
 }
 
 if TYPE_CHECKING:

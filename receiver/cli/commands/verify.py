@@ -16,7 +16,7 @@ from receiver.cli.output import emit_json, fields, note
 if TYPE_CHECKING:
     from receiver.operate.captured import Captured
     from receiver.operate.verdict import Verdict
-    from receiver.sources import Provider, Source
+    from receiver.sources import Source
 
 _LATEST: Final = 9_999_999_999
 _STDIN: Final = Path("-")
@@ -83,16 +83,16 @@ def _clock(captured: "Captured", at: int | None) -> float:
     return captured.clock if captured.clock is not None else time.time()
 
 
-def _keys(name: str, source: str | None, keys: Sequence[str]) -> "tuple[Provider, Mapping[str, Source]]":
+def _keys(name: str, source: str | None, keys: Sequence[str]) -> "tuple[Source, Mapping[str, Source]]":
     """What to check with, and the other sources of the provider, whose keys may explain a mismatch."""
     from receiver.cli.servers import FOLDER
-    from receiver.operate.verdict import chosen_source, provider_with
+    from receiver.operate.verdict import chosen_source, source_with
     from receiver.settings import load
     from receiver.sources import build_sources, find_provider
 
     kind = find_provider(name)
     if keys:
-        return provider_with(name, keys, FOLDER), {}
+        return source_with(name, keys, FOLDER), {}
     settings = load(FOLDER)
     return chosen_source(kind, source, build_sources(settings, FOLDER))
 
@@ -103,7 +103,7 @@ def _print(verdict: "Verdict") -> None:
         lines = {"valid": "no", "reason": verdict.reason, "checked at": checked, "found": verdict.found}
         fields({name: value for name, value in lines.items() if value is not None} | {"hint": verdict.hint})
         return
-    fields({"valid": "yes", "checked at": checked, "key": f"number {verdict.key}, counted from 0"})
+    fields({"valid": "yes", "checked at": checked, "key": verdict.key})
     for fact in verdict.facts:
         fields({"id": fact.id, "type": fact.type, "entity": fact.entity, "occurred": fact.occurred_at})
         if fact.odd:
