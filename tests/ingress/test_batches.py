@@ -3,6 +3,7 @@
 import hashlib
 import hmac
 import json
+from base64 import b64encode
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
@@ -17,7 +18,11 @@ from tests.ingress.ledger import Ledger
 from tests.ingress.serving import DOORS, Serving, serving
 
 SECRET = "batches"
-SOURCES: Mapping[str, Mapping[str, object]] = {"gocardless": {"provider": "gocardless", "secrets": [SECRET]}}
+HMAC_KEY = "1" * 64
+SOURCES: Mapping[str, Mapping[str, object]] = {
+    "gocardless": {"provider": "gocardless", "secrets": [SECRET]},
+    "adyen": {"provider": "adyen", "secrets": [HMAC_KEY], "answer": "accepted"},
+}
 Batches = Callable[..., AbstractAsyncContextManager[Serving]]
 COUNTED = ("accepted", "duplicate", "conflict", "quarantined")
 
@@ -180,3 +185,29 @@ async def test_what_is_no_batch_is_kept_whole(ledger: Ledger, batches: Batches) 
             assert await answers(served, sent) == [(200, b"")]
     kept = await ledger.query("SELECT body, reason FROM receiver.quarantine ORDER BY id")
     assert kept == list(WHOLE.values())
+
+
+def adyen_batch(*names: str, changed: str = "") -> Sent:
+    """Refunds of nothing, signed one by one; one of them changed behind the signature."""
+    items = []
+    for name in names:
+        members = {"pspReference": name, "eventCode": "REFUND", "amount": {"value": 0, "currency": "EUR"}}
+        text = f"{name}::::0:EUR:REFUND:true".encode()
+        digest = b64encode(hmac.new(bytes.fromhex(HMAC_KEY), text, hashlib.sha256).digest()).decode()
+        success = "false" if name == changed else "true"
+        additional = {"hmacSignature": digest}
+        items.append({"NotificationRequestItem": {**members, "success": success, "additionalData": additional}})
+    return Sent("/callbacks/adyen", (), json.dumps({"live": "true", "notificationItems": items}).encode())
+
+
+async def test_one_item_that_is_not_signed(ledger: Ledger, batches: Batches) -> None:
+    """The others were genuine, and they are not stored either: the provider sends all of it again."""
+    names = ("P1", "P2", "P3")
+    async with batches() as served:
+        for changed in names:
+            ((status, _),) = await answers(served, adyen_batch(*names, changed=changed))
+            assert status == 401
+        assert await ledger.counts() == {}
+        assert await ledger.redis_keys() == 0
+        assert await answers(served, adyen_batch(*names), adyen_batch("P3", "P4")) == [(200, b"[accepted]")] * 2
+    assert await ledger.stored() == {f"P{number}:REFUND:true": 1 for number in range(1, 5)}

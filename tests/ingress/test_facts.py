@@ -168,4 +168,6 @@ async def test_several_facts_in_one_callback(ledger: Ledger, start: Start) -> No
         assert await submit(served.inbox, more) is Outcome.STORED, "one of them is new"
         other = [rows[0], arrival("b", b"g" * 16, "one")]
         assert await submit(served.inbox, other) is Outcome.CONFLICT
-    assert await ledger.counts() == {"dedup_key": 4, "event": 4, "dispatch": 7, "quarantine": 1}
+        beside = [arrival("e", b"f" * 16, "one"), arrival("c", b"g" * 16, "one")]
+        assert await submit(served.inbox, beside) is Outcome.CONFLICT, "what is new beside it does not hide it"
+    assert await ledger.counts() == {"dedup_key": 5, "event": 5, "dispatch": 8, "quarantine": 2}

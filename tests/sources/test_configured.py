@@ -68,6 +68,15 @@ WRONG: Mapping[str, tuple[Mapping[str, object], str]] = {
         "signing_key: belongs to none",
     ),
     "signing key a list": ({**STANDARD, "signing_key": ["x"]}, "signing_key: must be one string"),
+    "no address": ({"provider": "square", "secrets": "a"}, "notification_url: is missing"),
+    "an address that is none": (
+        {"provider": "square", "secrets": "a", "notification_url": "shop.example/hooks"},
+        "notification_url: is no URL",
+    ),
+    "an address with a space": (
+        {"provider": "square", "secrets": "a", "notification_url": "https://shop.example/hooks "},
+        "notification_url: is no URL",
+    ),
     "no public key": ({"provider": "alipay"}, "public_key: is missing (Alipay's public key"),
     "no key at all": ({"provider": "alipay", "public_key": "hello"}, "public_key[0]: is no public key"),
     "second is none": ({"provider": "alipay", "public_key": [OTHER_PUBLIC, "x"]}, "public_key[1]: is no public key"),
