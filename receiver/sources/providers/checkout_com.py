@@ -25,14 +25,17 @@ class CheckoutCom(HmacProvider):
         type=("type",),
         entities=(("data", "id"), ("data", "payment_id")),
         occurred_at=("created_on",),
-        keyed=True,
     )
     about = About(
         signed="The raw body, by HMAC-SHA256 under the signature key of the workflow's webhook action, in hexadecimal.",
-        resends="The event's `id` and what it says. Whether every resend has the same bytes is not documented.",
+        resends="The event's `id`. Whether every resend has the same bytes and the same `created_on` is not "
+        "documented, so the key holds neither.",
         key="`id`, which is that of the event and not of the sending.",
         retries="After 5, 10, 15 and 30 minutes, then 1, 4, 12 and 12 hours; at least once, in no order.",
-        sources=("https://www.checkout.com/docs/developer-resources/webhooks",),
+        sources=(
+            "https://www.checkout.com/docs/developer-resources/event-notifications/receive-webhooks.md",
+            "https://www.checkout.com/docs/workflows/retrigger-events",
+        ),
     )
     samples = SAMPLES
     id_form: ClassVar[str] = "evt_{unique}"

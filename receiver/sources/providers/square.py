@@ -42,7 +42,8 @@ class Square(HmacProvider):
     )
     about = About(
         signed="The notification URL and the raw body behind it, by HMAC-SHA256 under the signature key, in base64.",
-        resends="`event_id` stays the same; Square documents it as the key for idempotency.",
+        resends="`event_id`, which Square documents as the key for idempotency, and `created_at`, as the time when the "
+        "event was created.",
         key="`event_id`.",
         retries="For 24 hours (an older page says 72), ever more seldom.",
         sources=(
