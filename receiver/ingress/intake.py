@@ -90,6 +90,9 @@ class Intake:
         try:
             verified = source.verify(callback, time.time())
             failpoint("verified")
+            label = source.key_label(verified.secret)
+            if label is not None:
+                self._metrics.verified(source.name, label)
             if all(fact.odd is None for fact in verified.facts):
                 self._store(source, callback, verified, answered)
             else:

@@ -23,8 +23,14 @@ class IngressMetrics:
         self._failed = Counter(
             "receiver_failed", "Callbacks that the provider must repeat", ["source", "reason"], registry=registry
         )
+        self._verified = Counter(
+            "receiver_verified",
+            "Genuine callbacks by the key that matched",
+            ["source", "secret"],
+            registry=registry,
+        )
         self.depth = Gauge("receiver_queue_depth", "Callbacks that wait for a commit", registry=registry)
-        self._children: dict[tuple[str, str], Counter] = {}
+        self._children: dict[tuple[str, ...], Counter] = {}
 
     def taken(self, source: str, result: str) -> None:
         """Count a genuine callback. `conflict` is the one to alert on: two facts under one id."""
@@ -32,6 +38,14 @@ class IngressMetrics:
         child = self._children.get(key)
         if child is None:
             child = self._children[key] = self._taken.labels(source, result)
+        child.inc()
+
+    def verified(self, source: str, secret: str) -> None:
+        """Count the key that verified a callback: one whose count stands still may be taken out."""
+        key = (source, secret, "")
+        child = self._children.get(key)
+        if child is None:
+            child = self._children[key] = self._verified.labels(source, secret)
         child.inc()
 
     def rejected(self, source: str, reason: str) -> None:

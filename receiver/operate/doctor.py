@@ -2,6 +2,7 @@
 
 import asyncio
 import datetime as dt
+import time
 from pathlib import Path
 from typing import Final
 
@@ -14,6 +15,7 @@ from receiver.operate.check import Check
 from receiver.operate.database import database
 from receiver.operate.dispatching import examine_dispatching
 from receiver.operate.errors import RedisUnavailable
+from receiver.operate.keys import examine_keys
 from receiver.settings import Settings, without_password
 from receiver.sources import build_sources
 from receiver.storage import migrate
@@ -57,6 +59,9 @@ def _source(name: str, settings: Settings, folder: Path) -> Check:
         source = build_sources(settings.model_copy(update={"sources": {name: settings.sources[name]}}), folder)[name]
     except SettingsError as error:
         return Check(name=label, status="fail", found="; ".join(str(error).splitlines()), advice="mend these settings")
+    aged = examine_keys(source, time.time())
+    if aged is not None:
+        return aged
     if source.verified:
         return Check(name=label, status="ok", found=f"{source.provider.title}, its secrets are there")
     advice = 'anybody can call it; take verification = "none" out as soon as the provider can sign'

@@ -17,6 +17,8 @@ HINTS: Final[Mapping[str, str]] = {
     "timestamp_future": "signed after it arrived: this machine's clock is behind (`receiver doctor` compares it)",
     "timestamp_missing": "the time that is part of what is signed is not there: a proxy that drops unknown headers",
     "timestamp_malformed": "the time is not plain Unix seconds: changed on the way, or of another scheme",
+    "key_expired": "signed with a key whose not_after is over: if the provider still uses it, move that time",
+    "key_not_yet_valid": "signed with a key whose not_before is to come: if it is in use already, move that time",
     "key_unknown": "signed with a key that this source does not have: add the new certificate or public key and keep"
     " the old one",
     "serial_missing": "the header that names the key is not there: a proxy that drops unknown headers",

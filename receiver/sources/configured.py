@@ -4,7 +4,7 @@ import datetime as dt
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -12,8 +12,9 @@ from receiver.errors import SettingsError
 from receiver.events import INTERNAL, Callback, Verified
 from receiver.settings import Settings, SourceSettings
 from receiver.sources.base import Provider, Signed
-from receiver.sources.given import given_options
+from receiver.sources.given import given_options, given_windows
 from receiver.sources.providers import find_provider
+from receiver.sources.windows import Window
 
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
@@ -30,6 +31,8 @@ class Source:
     """False where the settings say `verification = "none"`: facts are taken from anybody."""
     key_labels: tuple[str, ...] = ()
     """What operators call the keys, in the order in which verification counts them."""
+    windows: Mapping[int, Window] = field(default_factory=dict)
+    """When keys are good, by that order; those that are always good are left out."""
 
     def key_label(self, index: int) -> str | None:
         """What operators call the key that matched, None where nothing was verified."""
@@ -43,7 +46,10 @@ class Source:
         """
         if not self.verified:
             return Verified(facts=self.provider.read(callback), secret=-1)
-        return self.provider.verify(callback, now)
+        verified = self.provider.verify(callback, now)
+        if self.windows and verified.secret in self.windows:
+            self.windows[verified.secret].check(now)
+        return verified
 
     def content(self, body: bytes) -> object:
         """What handlers get as `event.data`. Raises ValueError if the body cannot be read."""
@@ -102,7 +108,15 @@ def _source(name: str, settings: SourceSettings, retention_days: int, folder: Pa
         built = provider(options)
     except SettingsError as error:
         raise SettingsError(f"{prefix}.{error}") from None
-    return Source(name=name, provider=built, verified=verified, key_labels=provider.key_labels(options))
+    labels = provider.key_labels(options)
+    windows = given_windows(provider, settings.model_extra or {}, prefix)
+    return Source(
+        name=name,
+        provider=built,
+        verified=verified,
+        key_labels=tuple(windows[label].name or label if label in windows else label for label in labels),
+        windows={index: windows[label] for index, label in enumerate(labels) if label in windows},
+    )
 
 
 def _provider(name: str, prefix: str) -> type[Provider]:

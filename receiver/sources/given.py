@@ -1,13 +1,14 @@
 """What a source was given: checks the shape of its settings and puts secrets in the place of references."""
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from receiver.errors import SettingsError
 from receiver.settings import resolve
 from receiver.sources.base import Provider, Setting
 from receiver.sources.options import Option
+from receiver.sources.windows import Window, is_entry, read_window
 
 
 def given_options(
@@ -41,6 +42,39 @@ def given_options(
     return options
 
 
+def given_windows(provider: type[Provider], given: Mapping[str, object], prefix: str) -> dict[str, Window]:
+    """What the settings say of single keys beside their values, by the label that `key_labels` gives them.
+
+    Args:
+        provider: knows which settings are keys.
+        given: as in `given_options`.
+        prefix: likewise.
+
+    Raises:
+        SettingsError: one line for each mistake.
+    """
+    found: dict[str, Window] = {}
+    problems: list[str] = []
+    for label, entry in _entries(provider, given):
+        try:
+            found[label] = read_window(entry, f"{prefix}.{label}")
+        except SettingsError as error:
+            problems.append(str(error))
+    if problems:
+        raise SettingsError("\n".join(problems))
+    return found
+
+
+def _entries(provider: type[Provider], given: Mapping[str, object]) -> Iterator[tuple[str, Mapping[str, object]]]:
+    for name, setting in provider.settings.items():
+        value = _decoded(given.get(name), "{" if setting.mapping else "[") if setting.key else None
+        if setting.mapping and isinstance(value, dict):
+            yield from ((f"{name}.{key}", item) for key, item in value.items() if isinstance(item, dict))
+        else:
+            items = value if isinstance(value, list) else [value]
+            yield from ((f"{name}[{index}]", item) for index, item in enumerate(items) if isinstance(item, dict))
+
+
 def _unknown(name: str, provider: type[Provider], prefix: str) -> str:
     known = ", ".join(["provider", "verification", *provider.settings])
     return f"{prefix}.{name}: unknown setting; {provider.name} has {known}"
@@ -57,9 +91,9 @@ def _any(names: Iterable[str], given: Mapping[str, object]) -> bool:
 
 def _option(value: object, setting: Setting, name: str, folder: Path) -> Option:
     if setting.mapping:
-        return _table(_decoded(value, "{"), name, folder)
+        return _table(_decoded(value, "{"), name, folder, key=setting.key)
     if setting.many:
-        return _list(_decoded(value, "["), name, folder)
+        return _list(_decoded(value, "["), name, folder, key=setting.key)
     if setting.number and type(value) in {int, float}:
         value = str(value)
     if not isinstance(value, str):
@@ -67,22 +101,24 @@ def _option(value: object, setting: Setting, name: str, folder: Path) -> Option:
     return resolve(value, setting=name, folder=folder)
 
 
-def _list(value: object, name: str, folder: Path) -> tuple[str, ...]:
+def _list(value: object, name: str, folder: Path, *, key: bool) -> tuple[str, ...]:
     items = value if isinstance(value, list) else [value]
     if not items:
         raise SettingsError(f"{name}: is empty")
-    return tuple(_string(item, f"{name}[{index}]", folder) for index, item in enumerate(items))
+    return tuple(_string(item, f"{name}[{index}]", folder, key=key) for index, item in enumerate(items))
 
 
-def _table(value: object, name: str, folder: Path) -> dict[str, str]:
+def _table(value: object, name: str, folder: Path, *, key: bool) -> dict[str, str]:
     if not isinstance(value, dict):
         raise SettingsError(f"{name}: must be a table of names and strings")
     if not value:
         raise SettingsError(f"{name}: is empty")
-    return {str(key): _string(item, f"{name}.{key}", folder) for key, item in value.items()}
+    return {str(part): _string(item, f"{name}.{part}", folder, key=key) for part, item in value.items()}
 
 
-def _string(value: object, name: str, folder: Path) -> str:
+def _string(value: object, name: str, folder: Path, *, key: bool) -> str:
+    if key and isinstance(value, dict) and is_entry(value):
+        value = value["value"]
     if not isinstance(value, str):
         raise SettingsError(f"{name}: must be a string")
     return resolve(value, setting=name, folder=folder)

@@ -121,7 +121,7 @@ class WeChatPay(Provider):
 
     @classmethod
     def key_labels(cls, options: Mapping[str, Option]) -> tuple[str, ...]:
-        """By serial, which is how the platform names them: a file may hold several certificates."""
+        """One for each serial: a file may hold several certificates."""
         return wechatpay_keys.labels(options)
 
     @classmethod

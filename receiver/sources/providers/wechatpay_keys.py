@@ -53,10 +53,10 @@ def verifiers(options: Mapping[str, Option]) -> dict[str, Verifier]:
 
 
 def labels(options: Mapping[str, Option]) -> tuple[str, ...]:
-    """What operators call the keys of `verifiers`, in the order of their indices."""
+    """The setting of each key of `verifiers`, in the order of their indices: a file may hold several certificates."""
     found: dict[str, str] = {}
     for name, _, setting in _named(options):
-        found.setdefault(name, f"{setting.partition('[')[0].partition('.')[0]}.{name}")
+        found.setdefault(name, setting)
     return tuple(found.values())
 
 
