@@ -28,6 +28,17 @@ HINTS: Final[Mapping[str, str]] = {
     "header_malformed": "a header that matters is not ASCII, or longer than any signature",
     "body_empty": "there is no body: it was read before it was captured, or the capture lacks the empty line before it",
     "form_malformed": "the body is not a form as the provider sends it: decoded already, or sent as JSON",
+    "signature_reused": "the signature was made for something else: an attempt to pass one thing off as another",
+    "header_missing": "a header that is signed is not there: a proxy that drops unknown headers",
+    "type_missing": "the header with the event's type is not there: a proxy that drops unknown headers",
+    "query_malformed": "the query, which is signed, is not as it was sent: a proxy that rewrites or drops it",
+    "item_malformed": "an item of the batch is not as the provider writes it, so its signature cannot be checked",
+    "certificate_missing": "the certificate that should come along is not there",
+    "certificate_malformed": "what should be a certificate is none: cut short, or decoded once too often",
+    "certificate_untrusted": "the certificate leads to no root that is configured, or names somebody else: a"
+    " root of the other environment (test and production have their own), or a forgery",
+    "certificate_expired": "the certificate is not valid now: a replayed capture (give its time with --at), or a"
+    " clock that is off",
     "form_duplicate_name": "the form has a field twice, so nobody can say which value was signed",
 }
 

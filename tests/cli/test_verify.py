@@ -179,7 +179,7 @@ def test_every_reason_of_every_provider_has_a_hint() -> None:
     import receiver.sources as package  # noqa: PLC0415  its folder is what is looked through
 
     raised: set[str] = set()
-    for file in Path(str(package.__file__)).parent.glob("*.py"):
+    for file in Path(str(package.__file__)).parent.rglob("*.py"):
         for node in ast.walk(ast.parse(file.read_text())):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "VerificationError":
                 literals = (part.value for part in ast.walk(node.args[0]) if isinstance(part, ast.Constant))
