@@ -56,7 +56,7 @@ class Worker:
         self._database_url = database_url
         self._redis_url = redis_url
         self._registry = registry
-        self._readers = readers
+        self._readers = dict(readers)
         self._settings = settings
         self._metrics = metrics
         self.name = name or own_name()
@@ -88,6 +88,11 @@ class Worker:
         """Give back what has not begun, let running handlers finish within the grace, disconnect."""
         await self._stack.aclose()
         log.info("worker_stopped", worker=self.name)
+
+    def read_with(self, readers: Readers) -> None:
+        """Read bodies by these from now on, by source; a run that has begun keeps the one that it has."""
+        self._readers.clear()
+        self._readers.update(readers)
 
     async def run_until(self, stop: asyncio.Event) -> None:
         """Run until `stop` is set, then drain."""

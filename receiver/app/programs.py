@@ -12,7 +12,8 @@ import structlog
 from receiver.app.listeners import Listener, address, bind
 from receiver.app.operator import operator_app
 from receiver.app.public import public_app
-from receiver.app.receiver import Receiver
+from receiver.app.receiver import Receiver, readers_of
+from receiver.app.reload import Reload, Serve
 from receiver.app.service import required, settle_garbage
 from receiver.errors import SettingsError
 from receiver.settings import Settings
@@ -61,11 +62,14 @@ async def run(
     async with AsyncExitStack() as stack:
         operator_url = await stack.enter_async_context(_operator(receiver, settings, member))
         # Entered first, left last: the listener drains before the worker stops, so what it stores may still run.
+        users: list[Serve] = []
         if work:
-            await stack.enter_async_context(receiver.worker(settings))
-        url = await stack.enter_async_context(_public(receiver, settings, member)) if serve else None
+            worker = await stack.enter_async_context(receiver.worker(settings))
+            users.append(lambda sources: worker.read_with(readers_of(sources)))
+        url = await stack.enter_async_context(_public(receiver, settings, member, users)) if serve else None
         settle_garbage()
         _stop_on_signals(stop)
+        Reload(receiver, settings, users).listen()
         log.info("started", url=url, operator_url=operator_url, pid=os.getpid())
         if ready is not None:
             ready(Listening(url=url, operator_url=operator_url))
@@ -74,12 +78,13 @@ async def run(
 
 
 @asynccontextmanager
-async def _public(receiver: Receiver, settings: Settings, member: int | None) -> AsyncIterator[str]:
+async def _public(receiver: Receiver, settings: Settings, member: int | None, users: list[Serve]) -> AsyncIterator[str]:
     bound = bind(settings.host, settings.port, setting="port", shared=member is not None)
     service = receiver.service(settings)
     doors = await service.start(public_app())
     listener = Listener(doors.app, bound, grace=settings.grace_seconds, protocol=doors.protocol)
     await listener.start()
+    users.append(service.serve)
     try:
         yield address(bound)
     finally:

@@ -2,7 +2,7 @@
 
 import asyncio
 import datetime as dt
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -30,6 +30,11 @@ if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
 
+def readers_of(sources: Mapping[str, Source]) -> dict[str, Callable[[bytes], object]]:
+    """By source: how the bodies of its events become `event.data`."""
+    return {INTERNAL: parse_exactly} | {name: source.content for name, source in sources.items()}
+
+
 class Receiver:
     """Receives payment callbacks and runs handlers, each exactly once in effect.
 
@@ -46,6 +51,7 @@ class Receiver:
         self, settings: Settings | None = None, *, folder: Path | None = None, retry: RetryPolicy | None = None
     ) -> None:
         self._settings = settings
+        self._given = settings is not None
         self._folder = folder or Path()
         self._app: ASGIApp | None = None
         self._running: tuple[asyncio.AbstractEventLoop, Service] | None = None
@@ -175,6 +181,16 @@ class Receiver:
         """The configured accounts. Raises SettingsError, naming each setting that is wrong."""
         return build_sources(settings, self._folder)
 
+    def reloaded(self) -> Settings:
+        """The settings as they stand in environment and files now.
+
+        Raises:
+            SettingsError: one is wrong, or they were given to the constructor and so stand nowhere else.
+        """
+        if self._given:
+            raise SettingsError("settings: were given by the program, so there is nothing to read again")
+        return load(self._folder)
+
     def service(self, settings: Settings) -> Service:
         """The server's half."""
         return Service(settings, self.sources(settings), self.handlers, self.metrics)
@@ -185,8 +201,7 @@ class Receiver:
             database_url=required(settings.database_url, "database_url"),
             redis_url=required(settings.redis_url, "redis_url"),
             registry=self.handlers,
-            readers={INTERNAL: parse_exactly}
-            | {name: source.content for name, source in self.sources(settings).items()},
+            readers=readers_of(self.sources(settings)),
             settings=settings,
             metrics=DispatchMetrics(self.metrics),
         )

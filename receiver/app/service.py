@@ -99,6 +99,12 @@ class Service:
             protocol=protocol_for(self._intake, body_deadline=settings.body_deadline),
         )
 
+    def serve(self, sources: Mapping[str, Source]) -> None:
+        """Take callbacks of these sources from now on, by name; what is under way is finished as it began."""
+        self._sources = sources
+        if self._intake is not None:
+            self._intake.serve(sources)
+
     def nudge(self) -> None:
         """Wake the workers: something is due that this process has not taken itself."""
         if self._marks is not None:

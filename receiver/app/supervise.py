@@ -41,6 +41,7 @@ def supervise(command: Sequence[str], settings: Settings) -> int:
     # The members share the port on purpose; a stranger on it must be noticed before they do.
     bind(settings.host, settings.port, setting="port").close()
     stopping = False
+    members: list[subprocess.Popen[bytes]] = []
 
     def stop(_number: int, _frame: FrameType | None) -> None:
         nonlocal stopping
@@ -48,7 +49,9 @@ def supervise(command: Sequence[str], settings: Settings) -> int:
 
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
-    members = [_start(command, number) for number in range(settings.processes)]
+    if hasattr(signal, "SIGHUP"):
+        signal.signal(signal.SIGHUP, lambda _number, _frame: _reload(members))
+    members += [_start(command, number) for number in range(settings.processes)]
     while not stopping:
         time.sleep(_CHECK_SECONDS)
         for number, member in enumerate(members):
@@ -59,6 +62,12 @@ def supervise(command: Sequence[str], settings: Settings) -> int:
     for member in members:
         member.terminate()
     return 0 if {member.wait() for member in members} == {0} else 1
+
+
+def _reload(members: Sequence[subprocess.Popen[bytes]]) -> None:
+    """Each reads its settings again."""
+    for member in members:
+        member.send_signal(signal.SIGHUP)
 
 
 def _start(command: Sequence[str], number: int) -> subprocess.Popen[bytes]:

@@ -7,6 +7,7 @@ committed. There is no task and no future per callback: the flush that stored it
 import asyncio
 import time
 from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import dataclass
 from typing import Final
 
 import structlog
@@ -33,6 +34,15 @@ Answered = Callable[[Answer], None]
 Headers = list[tuple[bytes, bytes]]
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Terms:
+    """On which a source's callbacks are taken."""
+
+    success: Answer
+    seconds: float
+    """Until it is answered."""
+
+
 class Intake:
     """Takes callbacks, whichever door they came in by.
 
@@ -55,17 +65,30 @@ class Intake:
         body_limit: int,
         answer_deadline: float,
     ) -> None:
-        self.sources = sources
+        self.sources: Mapping[str, Source] = {}
         self.body_limit = body_limit
         self._inbox = inbox
         self._wanting = wanting
         self._metrics = metrics
         self._tasks: set[asyncio.Task[None]] = set()
-        self._success = {name: success(source.provider.acknowledgement()) for name, source in sources.items()}
-        self._seconds = {
-            name: min(answer_deadline, source.provider.answer_deadline.total_seconds() * _SHARE_OF_PATIENCE)
-            for name, source in sources.items()
-        }
+        self._answer_deadline = answer_deadline
+        self._terms: dict[Source, _Terms] = {}
+        self.serve(sources)
+
+    def serve(self, sources: Mapping[str, Source]) -> None:
+        """Take callbacks of these sources from now on. What has come to those before them is finished under them.
+
+        Args:
+            sources: by name.
+        """
+        # Only one generation back: who is still sending a body to an older one is told to call again.
+        before = {source: self._terms[source] for source in self.sources.values()}
+        self._terms = before | {source: self._terms_of(source) for source in sources.values()}
+        self.sources = sources
+
+    def _terms_of(self, source: Source) -> "_Terms":
+        patience = source.provider.answer_deadline.total_seconds() * _SHARE_OF_PATIENCE
+        return _Terms(success=success(source.provider.acknowledgement()), seconds=min(self._answer_deadline, patience))
 
     def framing_problem(self, headers: Mapping[bytes, bytes]) -> ReceiverError | None:
         """What is wrong with a request before its body is read."""
@@ -130,10 +153,11 @@ class Intake:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def _store(self, source: Source, callback: Callback, verified: Verified, answered: Answered) -> None:
+        terms = self._terms[source]
         self._inbox.submit(
             self._arrivals(source, callback, verified),
-            self._seconds[source.name],
-            lambda outcome: self._settled(source, outcome, answered),
+            terms.seconds,
+            lambda outcome: self._settled(source, terms, outcome, answered),
         )
 
     def _arrivals(self, source: Source, callback: Callback, verified: Verified) -> list[Arrival]:
@@ -145,12 +169,17 @@ class Intake:
         ]
 
     def _settled(
-        self, source: Source, outcome: Outcome | ReceiverError, answered: Answered, result: str | None = None
+        self,
+        source: Source,
+        terms: _Terms,
+        outcome: Outcome | ReceiverError,
+        answered: Answered,
+        result: str | None = None,
     ) -> None:
         if isinstance(outcome, Outcome):
             failpoint("before_answer")
             self._metrics.taken(source.name, result or outcome.value)
-            answered(self._success[source.name])
+            answered(terms.success)
         else:
             answered(self.refused(source, outcome))
 
@@ -159,21 +188,22 @@ class Intake:
         odd = [fact for fact in verified.facts if fact.odd is not None]
         repeat = next((fact.odd for fact in odd if fact.retry), None)
         loop = asyncio.get_running_loop()
-        deadline = loop.time() + self._seconds[source.name]
+        terms = self._terms[source]
+        deadline = loop.time() + terms.seconds
         try:
             await self._inbox.set_aside([to_odd(source, fact, callback) for fact in odd], deadline - loop.time())
             if repeat is None and len(odd) < len(verified.facts):
                 self._inbox.submit(
                     self._arrivals(source, callback, verified),
                     deadline - loop.time(),
-                    lambda outcome: self._settled(source, outcome, answered, _QUARANTINED),
+                    lambda outcome: self._settled(source, terms, outcome, answered, _QUARANTINED),
                 )
                 return
         except Exception as error:  # noqa: BLE001  as in `take`
             answered(self.refused(source, error))
             return
         self._metrics.taken(source.name, _QUARANTINED)
-        answered(self._success[source.name] if repeat is None else failure(repeat, source))
+        answered(terms.success if repeat is None else failure(repeat, source))
 
     def _in_background(self, work: Coroutine[None, None, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)

@@ -162,3 +162,9 @@ def with_shop(shop: Shop, with_sources: Path, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setenv("RECEIVER_DATABASE_URL", shop.database_url)
     monkeypatch.setenv("RECEIVER_REDIS_URL", shop.redis_url)
     return shop
+
+
+@pytest.fixture
+def variables(database_url: str, redis_url: str) -> dict[str, str]:
+    """What a program is told of its servers."""
+    return {"RECEIVER_DATABASE_URL": database_url, "RECEIVER_REDIS_URL": redis_url}

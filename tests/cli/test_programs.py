@@ -47,11 +47,6 @@ def test_a_newer_schema_is_left_alone(cli: Cli, database_url: str, monkeypatch: 
 
 
 @pytest.fixture
-def variables(database_url: str, redis_url: str) -> dict[str, str]:
-    return {"RECEIVER_DATABASE_URL": database_url, "RECEIVER_REDIS_URL": redis_url}
-
-
-@pytest.fixture
 def payments(with_sources: Path) -> Path:
     (with_sources / "payments.py").write_text(SHOP)
     return with_sources
