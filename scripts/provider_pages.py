@@ -88,6 +88,9 @@ def _lines(kind: type[Provider]) -> Iterator[str]:
     if kind.about.unsigned:
         yield from (f"**Not signed:** {kind.about.unsigned}", "")
     yield from ("## What makes an event one event", "", kind.about.key, "", f"On a resend: {kind.about.resends}", "")
+    if kind.differs:
+        others = ", ".join(f"`{'.'.join(path).removeprefix(f'{HEADERS}.')}`" for path in kind.differs)
+        yield from (f"Key and fingerprint do not depend on the signature, on its time, nor on {others}.", "")
     yield from ("## Answers and retries", "", *_facts(kind), "", kind.about.retries, "")
     yield from ("## Samples", "", *_samples(kind), "")
     yield from ("## Read in", "", *(f"- {source}" for source in kind.about.sources), "")

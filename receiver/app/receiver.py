@@ -2,6 +2,7 @@
 
 import asyncio
 import datetime as dt
+import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -18,6 +19,7 @@ from receiver.followups import follow_up
 from receiver.handlers import Registry, RetryPolicy
 from receiver.handlers.lanes import Lane, OnDead
 from receiver.handlers.registry import HandlerFunction
+from receiver.ingress import Clock
 from receiver.observability.metrics import DispatchMetrics
 from receiver.settings import Settings, load
 from receiver.sources import Source, build_sources
@@ -191,9 +193,14 @@ class Receiver:
             raise SettingsError("settings: were given by the program, so there is nothing to read again")
         return load(self._folder)
 
-    def service(self, settings: Settings) -> Service:
-        """The server's half."""
-        return Service(settings, self.sources(settings), self.handlers, self.metrics)
+    def service(self, settings: Settings, *, clock: Clock = time.time) -> Service:
+        """The server's half.
+
+        Args:
+            settings: as loaded.
+            clock: Unix seconds, by which signed times are judged: for tests of callbacks that were once captured.
+        """
+        return Service(settings, self.sources(settings), self.handlers, self.metrics, clock=clock)
 
     def worker(self, settings: Settings) -> Worker:
         """The worker's half."""

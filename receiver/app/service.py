@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -14,7 +15,7 @@ from receiver.app.upkeep import keep_partitions
 from receiver.errors import SettingsError
 from receiver.handlers import Registry
 from receiver.inbox import Inbox
-from receiver.ingress import Callbacks, Intake, protocol_for
+from receiver.ingress import Callbacks, Clock, Intake, protocol_for
 from receiver.marks import Marks, connect
 from receiver.observability.metrics import IngressMetrics
 from receiver.settings import Settings
@@ -53,15 +54,23 @@ class Service:
         sources: by name.
         handlers: decides which dispatch rows an event gets.
         metrics: where the counts go.
+        clock: Unix seconds, by which signed times are judged.
     """
 
     def __init__(
-        self, settings: Settings, sources: Mapping[str, Source], handlers: Registry, metrics: CollectorRegistry
+        self,
+        settings: Settings,
+        sources: Mapping[str, Source],
+        handlers: Registry,
+        metrics: CollectorRegistry,
+        *,
+        clock: Clock = time.time,
     ) -> None:
         self._settings = settings
         self._sources = sources
         self._handlers = handlers
         self._metrics = IngressMetrics(metrics)
+        self._clock = clock
         self._engine: AsyncEngine | None = None
         self._inbox: Inbox | None = None
         self._intake: Intake | None = None
@@ -93,6 +102,7 @@ class Service:
             metrics=self._metrics,
             body_limit=settings.body_limit,
             answer_deadline=settings.answer_deadline,
+            clock=self._clock,
         )
         return Doors(
             app=Callbacks(inner, intake=self._intake, body_deadline=settings.body_deadline),

@@ -6,7 +6,7 @@ fast one, below ASGI, in the receiver's own server. `body` reads a body for the 
 """
 
 from receiver.ingress.callbacks import Callbacks
-from receiver.ingress.intake import Intake
+from receiver.ingress.intake import Clock, Intake
 from receiver.ingress.protocol import protocol_for
 
-__all__ = ["Callbacks", "Intake", "protocol_for"]
+__all__ = ["Callbacks", "Clock", "Intake", "protocol_for"]

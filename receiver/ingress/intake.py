@@ -32,6 +32,7 @@ _QUARANTINED: Final = "quarantined"
 Wanting = Callable[[str, str, str | None], tuple[Handler, ...]]
 Answered = Callable[[Answer], None]
 Headers = list[tuple[bytes, bytes]]
+Clock = Callable[[], float]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +54,7 @@ class Intake:
         metrics: counts.
         body_limit: bytes.
         answer_deadline: seconds; a provider that waits less shortens it for its sources.
+        clock: Unix seconds, by which signed times are judged.
     """
 
     def __init__(
@@ -64,9 +66,11 @@ class Intake:
         metrics: IngressMetrics,
         body_limit: int,
         answer_deadline: float,
+        clock: Clock = time.time,
     ) -> None:
         self.sources: Mapping[str, Source] = {}
         self.body_limit = body_limit
+        self._clock = clock
         self._inbox = inbox
         self._wanting = wanting
         self._metrics = metrics
@@ -111,7 +115,7 @@ class Intake:
         """
         callback = Callback(method="POST", headers=headers, body=body, query=query)
         try:
-            verified = source.verify(callback, time.time())
+            verified = source.verify(callback, self._clock())
             failpoint("verified")
             label = source.key_label(verified.secret)
             if label is not None:

@@ -103,6 +103,17 @@ class Provider(ABC):
     """What vouches for its events, the least of them if they differ."""
     signature_header: ClassVar[bytes | None] = None
     """Lower-case name of the header that holds the signature; None: it stands in the body, or there is none."""
+    signature_member: ClassVar[tuple[str | int, ...]] = ()
+    """Where it stands in the body, if in no header: the way to a member, or a form's parameter."""
+    timestamp_header: ClassVar[bytes | None] = None
+    """Lower-case name of the header with the signed time of the sending."""
+    timestamp_item: ClassVar[bytes | None] = None
+    """What stands before that time if it is an item of the signature's header, such as `t=`."""
+    time_window: ClassVar[dt.timedelta | None] = None
+    """How far that time may be from now; None: however far, or no such time is sent."""
+    differs: ClassVar[tuple[tuple[str, ...], ...]] = ()
+    """What differs, beside the signature and its time, from one delivery of an event to the next: ways to members of a
+    payload, and so to headers, `("@headers", name)`."""
     about: ClassVar[About]
     samples: ClassVar[Mapping[str, Sample]]
     """Realistic callbacks of our own making, by a word that all providers share: paid, failed, refunded, …"""

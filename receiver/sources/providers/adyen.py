@@ -34,6 +34,7 @@ class Adyen(HmacProvider):
     title: ClassVar[str] = "Adyen"
     trust: ClassVar[Trust] = "partial"
     signature_header = b"hmacsignature"
+    signature_member = (adyen_items.BATCH, 0, "NotificationRequestItem", "additionalData", "hmacSignature")
     encoding = "base64"
     settings: ClassVar[Mapping[str, Setting]] = {
         "secrets": Setting(

@@ -75,6 +75,8 @@ class Alipay(Provider):
     keep_headers: ClassVar[frozenset[bytes]] = frozenset({b"content-type"})
     retry_horizon: ClassVar[dt.timedelta] = dt.timedelta(hours=25)
     answer_deadline: ClassVar[dt.timedelta] = dt.timedelta(seconds=5)  # not documented; a cautious guess
+    signature_member = ("sign",)
+    differs = (("notify_time",), ("timestamp",), ("utc_timestamp",))
     success: ClassVar[Ack] = Ack(status=200, body=b"success", content_type="text/plain")
     about = About(
         signed="The form's parameters, decoded once and sorted, without `sign` and mostly without `sign_type`, by "

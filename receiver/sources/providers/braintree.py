@@ -51,6 +51,7 @@ class Braintree(Provider):
     retry_horizon: ClassVar[dt.timedelta] = dt.timedelta(hours=24)
     answer_deadline: ClassVar[dt.timedelta] = dt.timedelta(seconds=30)
     success: ClassVar[Ack] = Ack(status=200)
+    signature_member = ("bt_signature",)
     about = About(
         signed="`bt_payload`, by HMAC-SHA1 under the SHA-1 of the private API key, in hexadecimal. Every API key of "
         "the account signs: `bt_signature` has a pair for each.",

@@ -25,6 +25,7 @@ class CoinbaseCommerce(HmacProvider):
     name: ClassVar[str] = "coinbase_commerce"
     title: ClassVar[str] = "Coinbase Commerce"
     signature_header = b"x-cc-webhook-signature"
+    differs = (("id",), ("attempt_number",), ("scheduled_for",))
     keep_headers: ClassVar[frozenset[bytes]] = frozenset({b"content-type", signature_header, _HOOK0})
     retry_horizon: ClassVar[dt.timedelta] = dt.timedelta(days=3)
     answer_deadline: ClassVar[dt.timedelta] = dt.timedelta(seconds=5)  # not documented; a cautious guess

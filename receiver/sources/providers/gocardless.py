@@ -16,6 +16,7 @@ class GoCardless(HmacProvider):
     name: ClassVar[str] = "gocardless"
     title: ClassVar[str] = "GoCardless"
     signature_header = b"webhook-signature"
+    differs = (("meta", "webhook_id"),)
     keep_headers: ClassVar[frozenset[bytes]] = frozenset({b"content-type", signature_header})
     retry_horizon: ClassVar[dt.timedelta] = dt.timedelta(days=3)  # eight times, the last intervals are not documented
     answer_deadline: ClassVar[dt.timedelta] = dt.timedelta(seconds=10)

@@ -46,6 +46,10 @@ class AnyHmac(Provider):
     retry_horizon: ClassVar[dt.timedelta] = dt.timedelta(days=7)
     answer_deadline: ClassVar[dt.timedelta] = dt.timedelta(seconds=5)
     success: ClassVar[Ack] = Ack(status=200)
+    # As `made_up` has it; every source says its own.
+    signature_header = b"x-signature"
+    timestamp_header = b"x-timestamp"
+    time_window = dt.timedelta(seconds=300)
     about = About(
         signed="What the setting `signed` says: the body, which must be in it, and whatever the sender puts around it.",
         unsigned="Headers that are not in `signed`. A type that is read from one can be forged by who has captured a "

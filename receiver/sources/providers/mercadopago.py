@@ -30,6 +30,8 @@ class MercadoPago(HmacProvider):
     title: ClassVar[str] = "Mercado Pago"
     trust: ClassVar[Trust] = "partial"
     signature_header = b"x-signature"
+    timestamp_item = b"ts="
+    time_window = dt.timedelta(seconds=_TOLERANCE)
     other_headers = frozenset({_REQUEST_ID})
     keep_headers: ClassVar[frozenset[bytes]] = frozenset({b"content-type", _REQUEST_ID, signature_header})
     # Every 15 minutes, and after the third time at longer intervals; the last is not documented.

@@ -33,6 +33,7 @@ class Midtrans(Provider):
     # 2, 10, 30, 90 and 210 minutes.
     retry_horizon: ClassVar[dt.timedelta] = dt.timedelta(hours=6)
     answer_deadline: ClassVar[dt.timedelta] = dt.timedelta(seconds=5)  # it waits 15, and asks for less than 5
+    signature_member = (_SIGNATURE,)
     success: ClassVar[Ack] = Ack(status=200)
     layout = Layout(
         id=("key",),

@@ -21,6 +21,9 @@ class Paddle(HmacProvider):
     name: ClassVar[str] = "paddle"
     title: ClassVar[str] = "Paddle"
     signature_header = b"paddle-signature"
+    timestamp_item = b"ts="
+    time_window = dt.timedelta(seconds=TOLERANCE)
+    differs = (("notification_id",),)
     keep_headers: ClassVar[frozenset[bytes]] = frozenset({b"content-type", signature_header})
     retry_horizon: ClassVar[dt.timedelta] = dt.timedelta(days=3)
     answer_deadline: ClassVar[dt.timedelta] = dt.timedelta(seconds=5)

@@ -22,6 +22,7 @@ class Shopify(HmacProvider):
     name: ClassVar[str] = "shopify"
     title: ClassVar[str] = "Shopify"
     signature_header = b"x-shopify-hmac-sha256"
+    differs = (("@headers", "X-Shopify-Webhook-Id"),)
     encoding = "base64"
     other_headers = frozenset({b"x-shopify-topic"})
     keep_headers: ClassVar[frozenset[bytes]] = frozenset(

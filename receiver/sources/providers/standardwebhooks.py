@@ -56,6 +56,8 @@ class StandardWebhooks(Provider):
     answer_deadline: ClassVar[dt.timedelta] = dt.timedelta(seconds=15)
     success: ClassVar[Ack] = Ack(status=204)
     signature_header = _NAMES[2]
+    timestamp_header = _NAMES[1]
+    time_window = dt.timedelta(seconds=TOLERANCE)
     about = About(
         signed="Id, time of the sending and raw body, `id.timestamp.body`: `v1` by HMAC-SHA256, `v1a` by ed25519, both "
         "in base64. Several may be sent, separated by spaces; any one may match.",

@@ -65,6 +65,9 @@ class Stripe(Provider):
     answer_deadline: ClassVar[dt.timedelta] = dt.timedelta(seconds=10)  # not documented; a cautious guess
     success: ClassVar[Ack] = Ack(status=200)
     signature_header = _SIGNATURE
+    timestamp_item = b"t="
+    time_window = dt.timedelta(seconds=TOLERANCE)
+    differs = (("pending_webhooks",),)
     about = About(
         signed="The time of the sending and the raw body, `t.body`, by HMAC-SHA256 under the endpoint's secret, whose "
         "`whsec_` is part of the key, in hexadecimal. Several `v1` may be sent; any one may match, `v0` never counts.",

@@ -23,6 +23,7 @@ class Toss(HmacProvider):
     name: ClassVar[str] = "toss"
     title: ClassVar[str] = "Toss Payments"
     signature_header = b"tosspayments-webhook-signature"
+    timestamp_header = _TIME
     encoding = "base64"
     other_headers = frozenset({_TIME})
     keep_headers: ClassVar[frozenset[bytes]] = frozenset({b"content-type", _TIME, _ID, signature_header})

@@ -58,6 +58,7 @@ class UnionPay(Provider):
     keep_headers: ClassVar[frozenset[bytes]] = frozenset({b"content-type"})
     retry_horizon: ClassVar[dt.timedelta] = dt.timedelta(hours=24)  # not documented; a cautious guess
     answer_deadline: ClassVar[dt.timedelta] = dt.timedelta(seconds=5)  # the same
+    signature_member = ("signature",)
     success: ClassVar[Ack] = Ack(status=200, body=b"ok", content_type="text/plain")
     about = About(
         signed="All parameters but `signature`: RSA with SHA-256 signs the hexadecimal SHA-256 of them, sorted. "

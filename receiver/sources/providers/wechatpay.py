@@ -97,6 +97,9 @@ class WeChatPay(Provider):
     answer_deadline: ClassVar[dt.timedelta] = dt.timedelta(seconds=5)
     success: ClassVar[Ack] = Ack(status=204)
     signature_header = _SIGNATURE
+    timestamp_header = _TIMESTAMP
+    time_window = dt.timedelta(seconds=TOLERANCE)
+    differs = (("create_time",), ("summary",))
     about = About(
         signed="Time, nonce and raw body, each with a line end behind it, by RSA-SHA256 under the platform's key that "
         "`Wechatpay-Serial` names, in base64. The resource inside is encrypted with AES-256-GCM under the APIv3 key.",

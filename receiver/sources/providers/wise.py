@@ -27,6 +27,7 @@ class Wise(Provider):
     name: ClassVar[str] = "wise"
     title: ClassVar[str] = "Wise"
     signature_header = _SIGNATURE
+    differs = (("sent_at",), ("@headers", "X-Delivery-Id"))
     settings: ClassVar[Mapping[str, Setting]] = {
         "public_key": Setting(
             help="Wise's public key, PEM or its base64 (production and sandbox have different ones); "
