@@ -80,7 +80,7 @@ WRONG = {
     "verify stripe --request absent": "usage: Invalid value for --request: cannot read absent: No such",
     "verify stripe --request receiver.toml --at soon": "usage: Invalid value for '--at'",
     "verify stripe --request receiver.toml": "request_unreadable: neither JSON with method, headers and body_b64, nor",
-    "send stripe": "usage: Missing argument 'TYPE'",
+    "send stripe": "usage: Invalid value for TYPE: is missing",
     "send nobody paid": "usage: Invalid value for SOURCE: no source is called 'nobody'; configured: stripe, ",
     "send stripe paid --data absent": "usage: Invalid value for --data: cannot read absent",
     "send stripe paid --data receiver.toml": "usage: Invalid value for --data: receiver.toml is not JSON",

@@ -21,9 +21,14 @@ if TYPE_CHECKING:
 
 
 def send(
-    source: Annotated[str, typer.Argument(metavar="SOURCE", help="A configured source; its keys sign.")],
-    kind: Annotated[str, typer.Argument(metavar="TYPE", help="paid, failed, refunded, … or the provider's own type.")],
+    source: Annotated[str | None, typer.Argument(metavar="SOURCE", help="A configured source; its keys sign.")] = None,
+    kind: Annotated[
+        str | None, typer.Argument(metavar="TYPE", help="paid, failed, refunded, … or the provider's own type.")
+    ] = None,
     *,
+    listed: Annotated[
+        bool, typer.Option("--list", help="Show what there is to send: of SOURCE, of a provider, or of all.")
+    ] = False,
     to: Annotated[
         str | None, typer.Option(metavar="URL", help="Default: http://127.0.0.1:PORT with the port of the settings.")
     ] = None,
@@ -54,6 +59,12 @@ def send(
     from receiver.settings import load
 
     settings = load(FOLDER)
+    if listed:
+        _list(settings, source, as_json=as_json)
+        return
+    if source is None or kind is None:
+        wanted = "SOURCE" if source is None else "TYPE"
+        raise typer.BadParameter("is missing; `receiver send --list` shows what there is", param_hint=wanted)
     recipe = _recipe(settings, source, kind, changes or (), data)
     try:
         url = target(to or f"http://127.0.0.1:{settings.port}", source)
@@ -67,6 +78,16 @@ def send(
         _print(summary, url)
     if summary.succeeded < summary.sent:
         raise typer.Exit(Exit.FAILED)
+
+
+def _list(settings: "Settings", source: str | None, *, as_json: bool) -> None:
+    from receiver.operate.samples import samples
+
+    rows = samples(settings, source)
+    if as_json:
+        emit_json(rows)
+        return
+    table(("PROVIDER", "WORD", "TYPE"), [(row.provider, row.word, row.type) for row in rows])
 
 
 @dataclass(frozen=True, kw_only=True)
