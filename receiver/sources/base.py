@@ -41,8 +41,10 @@ class Setting:
     """Its values verify callbacks: `authenticate` counts them."""
     mapping: bool = False
     """A table of name to value, such as serial to key."""
+    choices: tuple[str, ...] = ()
+    """The only values that it takes; empty: any."""
     number: bool = False
-    """May be written as a number."""
+    """A number, zero or more, instead of a string."""
     example: str = ""
     """For the provider's page, where it is neither a secret nor a file."""
 

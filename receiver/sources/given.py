@@ -1,6 +1,7 @@
 """What a source was given: checks the shape of its settings and puts secrets in the place of references."""
 
 import json
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
@@ -94,11 +95,26 @@ def _option(value: object, setting: Setting, name: str, folder: Path) -> Option:
         return _table(_decoded(value, "{"), name, folder, key=setting.key)
     if setting.many:
         return _list(_decoded(value, "["), name, folder, key=setting.key)
-    if setting.number and type(value) in {int, float}:
-        value = str(value)
+    if setting.number:
+        return _number(value, name)
     if not isinstance(value, str):
         raise SettingsError(f"{name}: must be one string")
-    return resolve(value, setting=name, folder=folder)
+    if not setting.choices:
+        return resolve(value, setting=name, folder=folder)
+    if value not in setting.choices:
+        raise SettingsError(f"{name}: {value!r} is none of {', '.join(map(repr, setting.choices))}")
+    return value
+
+
+def _number(value: object, name: str) -> float:
+    """A number as TOML has it, or written out, as an environment variable has it."""
+    try:
+        number = float(value) if isinstance(value, int | float | str) and not isinstance(value, bool) else math.nan
+    except (ValueError, OverflowError):
+        number = math.nan
+    if not 0 <= number < math.inf:
+        raise SettingsError(f"{name}: must be a number, zero or more")
+    return number
 
 
 def _list(value: object, name: str, folder: Path, *, key: bool) -> tuple[str, ...]:

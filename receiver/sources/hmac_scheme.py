@@ -25,7 +25,8 @@ class HmacProvider(Provider):
     """What stands before the signature in its header."""
     other_headers: ClassVar[frozenset[bytes]] = frozenset()
     """Lower-case names of those that `signed_parts` and `check_time` look at."""
-    layout: ClassVar[Layout]
+    layout: ClassVar[Layout] = Layout()
+    """Where its messages hold what; of no use to a class that overrides `read`."""
     settings: ClassVar[Mapping[str, Setting]] = {
         "secrets": Setting(help="webhook secrets, newest first; each one verifies", secret=True, many=True, key=True),
     }
@@ -37,7 +38,7 @@ class HmacProvider(Provider):
             signatures.Hmac(self.key(secret, f"secrets[{index}]"), self.algorithm)
             for index, secret in enumerate(keys.secrets(options, "secrets"))
         ]
-        self._wanted = self.other_headers | {self.signature_header}
+        self._wanted = self.other_headers | {self.signature_header} | self.layout.headers()
 
     @classmethod
     def made_up(cls) -> dict[str, object]:

@@ -28,6 +28,27 @@ def secrets(options: Mapping[str, Option], name: str) -> list[str]:
     return list(found)
 
 
+def secret_bytes(secret: str, encoding: str, setting: str) -> bytes:
+    """The bytes of the key that `secret` writes.
+
+    Args:
+        secret: as it stands in the settings.
+        encoding: `text`, `hex` or `base64`.
+        setting: its name, for errors.
+
+    Raises:
+        SettingsError: it is not written so.
+    """
+    if encoding == "base64":
+        return _decoded(secret, setting)
+    if encoding == "text":
+        return secret.encode()
+    try:
+        return bytes.fromhex(secret if secret.isalnum() else "no digits")
+    except ValueError:
+        raise SettingsError(f"{setting}: is no hexadecimal") from None
+
+
 def base64_secrets(options: Mapping[str, Option], name: str) -> list[bytes]:
     """Shared secrets in base64, padded or not, with or without `whsec_`."""
     return [

@@ -24,6 +24,8 @@ class Layout:
     """The event's id; None: it has none in its body."""
     id_header: bytes | None = None
     """Lower-case name of the header with the id. It is not signed, so the key is made of what is."""
+    signed_headers: frozenset[bytes] = frozenset()
+    """Those headers that the signature covers: an id in one of them is as good as one in the body."""
     parts: tuple[Path, ...] = ()
     """Where there is no id: members that are the same on every resend and that together tell one fact from another.
     None are given: the whole body is."""
@@ -46,6 +48,14 @@ class Layout:
     whole: bool = False
     """Every resend has the same body, byte for byte, so that its hash is the fingerprint. False: not known, and there
     is none; no fingerprint is better than one that calls a resend another fact."""
+
+    def headers(self) -> frozenset[bytes]:
+        """Lower-case names of those that are read.
+
+        Verifiers look at them even where they are not signed: no provider sends one twice with two values, or not in
+        ASCII.
+        """
+        return frozenset(name for name in (self.id_header, self.type_header) if name)
 
     def read(self, callback: Callback, trust: Trust = "signed") -> tuple[Fact, ...]:
         """The one fact of a callback whose body is one message; an odd one if it cannot be read."""
@@ -89,13 +99,13 @@ class Layout:
         if self.id is not None:
             value = _text(documents.member(document, *self.id))
             return *documents.identifier(value, given=value is not None or _there(document, self.id)), None
+        name = signatures.first(callback, self.id_header or b"")
+        external_id, odd = documents.identifier(name.decode()) if name.isascii() else (None, "id_invalid")
+        if self.id_header in self.signed_headers:
+            return external_id, odd, None
         # A type that stands in a header alone joins the key: one body may be sent under two types, and both are meant.
         own = documents.derived_id(*self._constant(document, body), signatures.first(callback, self.type_header or b""))
-        name = signatures.first(callback, self.id_header or b"")
-        if not name:
-            return own, None, None
-        external_id, odd = documents.identifier(name.decode()) if name.isascii() else (None, "id_invalid")
-        return external_id, odd, own
+        return (external_id, odd, own) if name else (own, None, None)
 
     def _constant(self, document: Mapping[str, object], body: bytes) -> list[bytes]:
         if not self.parts:

@@ -3,14 +3,20 @@
 from collections.abc import Mapping
 from typing import TypeAlias
 
-Option: TypeAlias = str | tuple[str, ...] | Mapping[str, str]
-"""One setting after `env:` and `file:` were read: one string, several (`many`) or a table (`mapping`)."""
+Option: TypeAlias = str | float | tuple[str, ...] | Mapping[str, str]
+"""One setting after `env:` and `file:` were read: one string, a `number`, several (`many`) or a table (`mapping`)."""
 
 
 def text(options: Mapping[str, Option], name: str) -> str | None:
     """The one value of `name`, or None."""
     value = options.get(name)
     return value if isinstance(value, str) else None
+
+
+def number(options: Mapping[str, Option], name: str) -> float | None:
+    """The number called `name`, or None."""
+    value = options.get(name)
+    return value if isinstance(value, float) else None
 
 
 def texts(options: Mapping[str, Option], name: str) -> tuple[str, ...]:

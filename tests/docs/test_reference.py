@@ -65,8 +65,9 @@ MEMBERS = {
     "type_header",
     "timestamp_header",
     "timestamp_item",
+    "timestamp_format",
 }
-"""Names in messages that look like reasons."""
+"""Names in messages and settings that look like reasons."""
 
 
 def reasons_of_verification() -> set[str]:

@@ -19,7 +19,7 @@ from receiver.sources.providers.coinbase_commerce import CoinbaseCommerce
 from receiver.sources.providers.flutterwave import Flutterwave
 from receiver.sources.providers.github import GitHub
 from receiver.sources.providers.gocardless import GoCardless
-from receiver.sources.providers.hmac import AnyHmac
+from receiver.sources.providers.hmac import Hmac
 from receiver.sources.providers.klarna import Klarna
 from receiver.sources.providers.lemonsqueezy import LemonSqueezy
 from receiver.sources.providers.mercadopago import MercadoPago
@@ -51,7 +51,7 @@ PROVIDERS: Final[Mapping[str, type[Provider]]] = {
         Flutterwave,
         GitHub,
         GoCardless,
-        AnyHmac,
+        Hmac,
         Klarna,
         LemonSqueezy,
         MercadoPago,

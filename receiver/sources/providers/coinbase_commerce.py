@@ -1,11 +1,17 @@
-"""Coinbase Commerce: `X-CC-Webhook-Signature`, an HMAC-SHA256 of the raw body; or `X-Hook0-Signature`, with a time."""
+"""Coinbase Commerce: `X-CC-Webhook-Signature`, an HMAC-SHA256 of the raw body.
+
+Coinbase's later products send with Hook0: `X-Hook0-Signature: t=…,v0=…,h=…,v1=…`. `v1` is over `t.names.values.body`,
+names and values being those of the headers in `h`; `v0`, of older senders, is over `t.body`. Where both are sent `v1`
+alone counts, as in Hook0's libraries.
+"""
 
 import datetime as dt
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import ClassVar, Final
 
 from receiver.errors import VerificationError
-from receiver.events import Callback
+from receiver.events import Callback, Fact
 from receiver.sources import signatures
 from receiver.sources.base import About, Ack
 from receiver.sources.hmac_scheme import HmacProvider
@@ -15,6 +21,7 @@ from receiver.sources.samples.coinbase_commerce import SAMPLES
 TOLERANCE: Final = 300
 """Seconds, both ways, of Hook0's signatures."""
 _HOOK0: Final = b"x-hook0-signature"
+_EVENT_ID: Final = b"x-event-id"
 _MOST_NAMES: Final = 32
 """Headers that a signature of Hook0's may cover."""
 
@@ -26,28 +33,39 @@ class CoinbaseCommerce(HmacProvider):
     title: ClassVar[str] = "Coinbase Commerce"
     signature_header = b"x-cc-webhook-signature"
     differs = (("id",), ("attempt_number",), ("scheduled_for",))
-    keep_headers: ClassVar[frozenset[bytes]] = frozenset({b"content-type", signature_header, _HOOK0})
+    keep_headers: ClassVar[frozenset[bytes]] = frozenset(
+        {b"content-type", signature_header, _HOOK0, _EVENT_ID, b"x-event-type", b"x-hook0-id"}
+    )
     retry_horizon: ClassVar[dt.timedelta] = dt.timedelta(days=3)
     answer_deadline: ClassVar[dt.timedelta] = dt.timedelta(seconds=5)  # not documented; a cautious guess
     success: ClassVar[Ack] = Ack(status=200)
     layout = Layout(
         id=("event", "id"),
         type=("event", "type"),
-        type_else=("event",),
         entities=(("event", "data", "code"), ("event", "data", "id")),
         occurred_at=("event", "created_at"),
         keyed=True,
     )
+    later = Layout(
+        id_header=_EVENT_ID,
+        type=("eventType",),
+        type_else=("event",),
+        entities=(("id",),),
+        occurred_at=("updatedAt",),
+    )
+    """Of the products that send with Hook0. Their bodies have no id: `id` is the payment link's."""
     about = About(
         signed="The raw body, by HMAC-SHA256 under the shared secret, in hexadecimal. With `X-Hook0-Signature` a time "
-        "and the headers that it names are signed as well; where that header is, `v1` in it decides alone.",
+        "and the headers that it names are signed as well; where that header is, it decides alone, and in it `v1`.",
         resends="`event` stays the same; `attempt_number` and `scheduled_for` beside it change.",
-        key="`event.id`.",
+        key="`event.id`. Later products have none in the body: the header `x-event-id` where it is signed, else the "
+        "hash of the body.",
         retries="For 3 days, ever more seldom, at least once an hour.",
         sources=(
             "https://docs.cdp.coinbase.com/commerce/webhooks",
             "coinbase-commerce-python, `coinbase_commerce.webhook`",
-            "hook0, `clients/go/signature_test.go`",
+            "https://docs.cdp.coinbase.com/webhooks/verify-signatures",
+            "hook0, `clients/go/signature.go` and `clients/conformance/signature.json`",
         ),
     )
     samples = SAMPLES
@@ -59,31 +77,57 @@ class CoinbaseCommerce(HmacProvider):
         if header is None:
             return super().authenticate(callback, now)
         items = _items(header)
-        sent, candidates = items.get(b"t", []), items.get(b"v1", [])
-        if not candidates:
+        if b"v1" not in items and b"v0" not in items:
             raise VerificationError("signature_missing")
-        if len(sent) != 1:
-            raise VerificationError("timestamp_malformed" if sent else "timestamp_missing")
-        signatures.within(signatures.timestamp(sent[0]), now, TOLERANCE)
-        signed = _signed(callback, sent[0], b" ".join(items.get(b"h", [])))
-        return self.matching(candidates, signed)
+        sent = items.get(b"t")
+        if sent is None:
+            raise VerificationError("timestamp_missing")
+        signatures.within(signatures.timestamp(sent), now, TOLERANCE)
+        if b"v1" in items:
+            return self.matching([items[b"v1"]], _signed(callback, sent, _names(items)))
+        return self.matching([items[b"v0"]], (sent, b".", callback.body))
+
+    def read(self, callback: Callback) -> tuple[Fact, ...]:
+        """One event, of whichever product signs so."""
+        facts = super().read(callback)
+        header = signatures.first(callback, _HOOK0)
+        if not header or facts[0].odd is None:
+            return facts
+        return replace(self.later, signed_headers=_covered(header)).read(callback, self.trust)
 
 
-def _items(header: bytes) -> Mapping[bytes, list[bytes]]:
-    found: dict[bytes, list[bytes]] = {}
+def _items(header: bytes) -> Mapping[bytes, bytes]:
+    """The parts of a signature of Hook0's, each of which stands there once."""
+    found: dict[bytes, bytes] = {}
     for item in header.split(b","):
         name, _, value = item.partition(b"=")
-        found.setdefault(name, []).append(value)
+        if name in found:
+            raise VerificationError("signature_malformed")
+        found[name] = value
     return found
 
 
-def _signed(callback: Callback, sent: bytes, names: bytes) -> tuple[bytes, ...]:
-    """Time, names of headers, their values, body, joined by points. A header that is named must be there."""
-    wanted = [name.lower() for name in names.split(b" ") if name]
-    if len(wanted) > _MOST_NAMES:
+def _names(items: Mapping[bytes, bytes]) -> list[bytes]:
+    """The headers that are signed, as they are spelled."""
+    names = items.get(b"h", b"").split()
+    if len(names) > _MOST_NAMES:
         raise VerificationError("signature_malformed")
+    return names
+
+
+def _covered(header: bytes) -> frozenset[bytes]:
+    """The headers that `v1` signs; none where a source without verification was sent anything."""
+    try:
+        items = _items(header)
+        return frozenset(_names(items)) if b"v1" in items else frozenset()
+    except VerificationError:
+        return frozenset()
+
+
+def _signed(callback: Callback, sent: bytes, wanted: Sequence[bytes]) -> tuple[bytes, ...]:
+    """Time, names of headers, their values, body, joined by points. A header that is named must be there."""
     given = signatures.headers(callback, frozenset(wanted))
     if any(name not in given for name in wanted):
         raise VerificationError("header_missing")
     values = b".".join(given[name] for name in wanted)
-    return sent, b".", names, b".", values, b".", callback.body
+    return sent, b".", b" ".join(wanted), b".", values, b".", callback.body

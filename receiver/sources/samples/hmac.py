@@ -1,4 +1,4 @@
-"""Messages in a shape of our own, for senders whose shape only the settings know."""
+"""Events for the generic provider. A source reads them where its settings say: see `Hmac.sign`."""
 
 from collections.abc import Mapping
 from typing import Final
@@ -6,22 +6,22 @@ from typing import Final
 from receiver.sources.template import Sample
 
 
-def _message(event_type: str, status: str) -> Sample:
+def _event(event_type: str, status: str, **rest: object) -> Sample:
     return Sample(
         type=event_type,
         payload={
             "id": "{id}",
             "type": event_type,
-            "created_at": "{utc}",
-            "data": {"id": "{entity}", "status": status, "amount": 4200, "currency": "EUR"},
+            "created_at": "{created}",
+            "data": {"id": "{entity}", "status": status, "amount": 4200, "currency": "EUR", **rest},
         },
     )
 
 
 SAMPLES: Final[Mapping[str, Sample]] = {
-    "paid": _message("payment.paid", "paid"),
-    "failed": _message("payment.failed", "failed"),
-    "refunded": _message("payment.refunded", "refunded"),
-    "disputed": _message("payment.disputed", "disputed"),
-    "renewed": _message("subscription.renewed", "active"),
+    "paid": _event("payment.succeeded", "succeeded"),
+    "failed": _event("payment.failed", "failed", failure="insufficient_funds"),
+    "refunded": _event("payment.refunded", "refunded", refunded_amount=4200),
+    "disputed": _event("payment.disputed", "disputed", reason="product_not_received"),
+    "renewed": _event("subscription.renewed", "active", period="2026-11"),
 }
