@@ -6,7 +6,19 @@ from typing import Annotated, Final
 
 import typer
 
-from receiver.cli.commands import audit, dead, events, inspect, programs, replay, replays, send, verify, workers
+from receiver.cli.commands import (
+    audit,
+    dead,
+    events,
+    inspect,
+    programs,
+    replay,
+    replays,
+    secrets,
+    send,
+    verify,
+    workers,
+)
 from receiver.cli.demo import command as demo
 from receiver.cli.exits import Exit, code_of, documented
 from receiver.errors import ReceiverError
@@ -36,6 +48,7 @@ def _made() -> typer.Typer:
     app.add_typer(_group_of("What operators did.", list=audit.list_audit), name="audit")
     app.add_typer(_group_of("Who runs handlers.", list=workers.list_workers), name="workers")
     app.add_typer(_group_of("The configured accounts.", list=inspect.list_sources), name="sources")
+    app.add_typer(_group_of("The keys of a source.", check=secrets.check), name="secrets")
     return app
 
 

@@ -23,7 +23,7 @@ _STDIN: Final = Path("-")
 
 
 def verify(
-    provider: Annotated[str, typer.Argument(metavar="PROVIDER", help="stripe, standardwebhooks, alipay, wechatpay.")],
+    provider: Annotated[str, typer.Argument(metavar="PROVIDER", help="stripe, …: `receiver send --list` names all.")],
     *,
     request: Annotated[
         Path,
@@ -54,9 +54,9 @@ def verify(
 
     if key and source:
         raise typer.BadParameter("give either --key or --source", param_hint="--key")
-    captured = _read(request)
+    captured = read_request(request)
     keys, others = _keys(provider, source, key or ())
-    verdict = judge(keys, captured.callback, _clock(captured, at), others)
+    verdict = judge(keys, captured.callback, clock_of(captured, at), others)
     if as_json:
         emit_json(verdict)
     else:
@@ -67,7 +67,8 @@ def verify(
         raise typer.Exit(Exit.FAILED)
 
 
-def _read(path: Path) -> "Captured":
+def read_request(path: Path) -> "Captured":
+    """The captured callback in a file, or on stdin."""
     from receiver.operate.captured import read_captured
 
     try:
@@ -77,7 +78,8 @@ def _read(path: Path) -> "Captured":
     return read_captured(content)
 
 
-def _clock(captured: "Captured", at: int | None) -> float:
+def clock_of(captured: "Captured", at: int | None) -> float:
+    """Unix seconds at which to check it: as said, as the file says, or now."""
     if at is not None:
         return at
     return captured.clock if captured.clock is not None else time.time()

@@ -1,0 +1,63 @@
+"""`receiver secrets check`: each key by itself, with its window, for every kind of key."""
+
+from pathlib import Path
+
+import pytest
+
+from receiver.cli.exits import Exit
+from receiver.settings import made
+from receiver.sources import build_sources, made_up
+from tests.cli.kit import AT, Cli, as_json, signed, write_sources
+
+
+@pytest.mark.parametrize("name", ["stripe", "wechatpay", "standardwebhooks"])
+def test_which_key_signed(cli: Cli, folder: Path, name: str) -> None:
+    """Beside a stranger's, which did not."""
+    own, other = made_up(name), made_up(name)
+    setting = {"stripe": "secrets", "wechatpay": "certificates", "standardwebhooks": "secrets"}[name]
+    first, second = other[setting], own[setting]
+    assert isinstance(first, list)
+    assert isinstance(second, list)
+    write_sources(folder, {"shop": {**own, setting: [*first, *second]}})
+    by = build_sources(made(sources={"shop": own}), Path())["shop"]
+    (folder / "captured").write_bytes(as_json(signed(by)))
+    said = cli("secrets", "check", "shop", "--request", "captured", "--at", AT, "--json")
+    assert said.code == 0
+    found = {str(row["key"]): row["matches"] for row in said.rows()}
+    assert (found[f"{setting}[0]"], found[f"{setting}[1]"]) == (False, True)
+    shown = cli("secrets", "check", "shop", "--request", "captured", "--at", AT).out.splitlines()
+    assert shown[0].split() == ["KEY", "MATCHES", "REASON", "NOT", "BEFORE", "NOT", "AFTER"]
+    assert shown[2].split() == [f"{setting}[1]", "yes"]
+    assert not [key for key in (*first, *second) if str(key) in said.out]
+
+
+def test_a_key_that_is_over(cli: Cli, folder: Path) -> None:
+    secrets = made_up("stripe")["secrets"]
+    assert isinstance(secrets, list)
+    (folder / "receiver.toml").write_text(
+        f'[sources.shop]\nprovider = "stripe"\n'
+        f'secrets = [{{ value = "{secrets[0]}", name = "old", not_after = 2025-01-01T00:00:00Z }}]\n'
+    )
+    by = build_sources(made(sources={"shop": {"provider": "stripe", "secrets": secrets}}), Path())["shop"]
+    (folder / "captured").write_bytes(as_json(signed(by)))
+    said = cli("secrets", "check", "shop", "--request", "captured", "--at", AT, "--json")
+    assert said.code == Exit.FAILED
+    (row,) = said.rows()
+    assert (row["key"], row["matches"], row["reason"]) == ("old", False, "key_expired")
+    assert row["not_after"] == "2025-01-01T00:00:00Z"
+
+
+@pytest.mark.parametrize(
+    ("section", "message"),
+    [
+        ("", "sources: no source is called 'shop'; configured: none"),
+        ('[sources.shop]\nprovider = "stripe"\nverification = "none"\n', "sources.shop.verification: is none"),
+        ('[sources.shop]\nprovider = "stripe"\n', "sources.shop.secrets: is missing"),
+    ],
+)
+def test_without_keys(cli: Cli, folder: Path, section: str, message: str) -> None:
+    (folder / "receiver.toml").write_text(section)
+    (folder / "captured").write_bytes(b"POST / HTTP/1.1\n\n{}")
+    said = cli("secrets", "check", "shop", "--request", "captured")
+    assert (said.code, said.out) == (Exit.SETTINGS, "")
+    assert said.err.startswith(f"receiver: settings: {message}")
