@@ -53,6 +53,9 @@ class Fact(msgspec.Struct, frozen=True, kw_only=True):
     """False for the provider's test mode; None where it does not say."""
     identity: str | None = None
     """What makes the key in place of `external_id`, where that is not signed: who forges it gets no second event."""
+    fresh: bool = False
+    """Each delivery is an event of its own, since a resend cannot be told from news: `external_id` gets the event's own
+    id behind it, `id@event`."""
     body: bytes | None = None
     """The fact's own bytes in a callback that holds several; None: the whole body."""
     trust: Trust = "signed"

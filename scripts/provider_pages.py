@@ -59,7 +59,7 @@ def overview() -> str:
 def _row(kind: type[Provider]) -> str:
     cells = (
         f"[{kind.title}]({kind.name}.md)",
-        _TRUST[kind.trust],
+        vouched(kind),
         kind.about.key.partition(". ")[0].rstrip("."),
         f"{kind.success.status}{_body(kind)}",
         f"{kind.answer_deadline.total_seconds():g} s",
@@ -70,6 +70,12 @@ def _row(kind: type[Provider]) -> str:
 
 def _body(kind: type[Provider]) -> str:
     return f", `{kind.success.body.decode()}`" if kind.success.body else ""
+
+
+def vouched(kind: type[Provider]) -> str:
+    """What vouches for its events, from the least to the most."""
+    found = dict.fromkeys(trust for trust in (kind.trust, kind.at_best) if trust)
+    return ", or ".join(f"`{trust}`: {_TRUST[trust]}" for trust in found)
 
 
 def page(kind: type[Provider]) -> str:
@@ -98,7 +104,7 @@ def _lines(kind: type[Provider]) -> Iterator[str]:
 
 def _facts(kind: type[Provider]) -> Iterator[str]:
     yield from ("| | |", "| --- | --- |")
-    yield f"| what vouches for an event (`event.trust`) | `{kind.trust}`: {_TRUST[kind.trust]} |"
+    yield f"| what vouches for an event (`event.trust`) | {vouched(kind)} |"
     yield f"| answer to a success | {kind.success.status}{_body(kind)} |"
     yield f"| waits for the answer | {kind.answer_deadline.total_seconds():g} s |"
     yield f"| repeats for, so that keys are kept as long | {duration(kind.retry_horizon)} |"

@@ -26,12 +26,13 @@ def to_arrival(
     source: Source, fact: Fact, callback: Callback, handlers: Sequence[Handler], secret: int = -1
 ) -> Arrival:
     """The row for a fact that has an id; `secret` is the index of the key that verified it."""
-    external_id = fact.external_id
-    if not external_id:
+    if not fact.external_id:
         raise ValueError("a fact without an id is odd")
+    event_id = uuid_utils.uuid7()
+    external_id = f"{fact.external_id}@{event_id}" if fact.fresh else fact.external_id
     arrival = Arrival(
         key=dedup_key(source.name, fact.identity or external_id, fact.key_time),
-        event_id=uuid_utils.uuid7(),
+        event_id=event_id,
         fingerprint=fact.fingerprint,
         source=source.name,
         provider=source.provider.name,

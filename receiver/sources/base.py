@@ -103,6 +103,8 @@ class Provider(ABC):
     success: ClassVar[Ack]
     trust: ClassVar[Trust] = "signed"
     """What vouches for its events, the least of them if they differ."""
+    at_best: ClassVar[Trust | None] = None
+    """The most of them, if they differ."""
     signature_header: ClassVar[bytes | None] = None
     """Lower-case name of the header that holds the signature; None: it stands in the body, or there is none."""
     signature_member: ClassVar[tuple[str | int, ...]] = ()

@@ -14,6 +14,7 @@ Path: TypeAlias = tuple[str, ...]
 Reading: TypeAlias = Callable[[object], dt.datetime | None]
 """A member to a time, such as `times.from_iso`."""
 _DIGEST: Final = 16
+_LIVE: Final[Mapping[bool | str, bool]] = {True: True, False: False, "live": True, "test": False}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,7 +29,7 @@ class Layout:
     """Those headers that the signature covers: an id in one of them is as good as one in the body."""
     parts: tuple[Path, ...] = ()
     """Where there is no id: members that are the same on every resend and that together tell one fact from another.
-    None are given: the whole body is."""
+    None are given, or none of them is there: the whole body does."""
     type: Path | None = None
     """The event's type."""
     type_else: Path | None = None
@@ -44,7 +45,7 @@ class Layout:
     keyed: bool = False
     """That time is the same on every resend of the event: its hour stands in front of the key."""
     livemode: Path | None = None
-    """A boolean."""
+    """A boolean, or the word live or test."""
     whole: bool = False
     """Every resend has the same body, byte for byte, so that its hash is the fingerprint. False: not known, and there
     is none; no fingerprint is better than one that calls a resend another fact."""
@@ -85,7 +86,7 @@ class Layout:
             occurred_at=occurred_at,
             key_time=times.to_unix(occurred_at) if self.keyed else 0,
             fingerprint=hashlib.sha256(body).digest()[:_DIGEST] if self.whole else None,
-            livemode=livemode if isinstance(livemode, bool) else None,
+            livemode=_LIVE.get(livemode) if isinstance(livemode, bool | str) else None,
             identity=identity,
             body=None if body is callback.body else body,
             trust=trust,
@@ -108,9 +109,11 @@ class Layout:
         return (external_id, odd, own) if name else (own, None, None)
 
     def _constant(self, document: Mapping[str, object], body: bytes) -> list[bytes]:
-        if not self.parts:
+        found = [documents.member(document, *path) for path in self.parts]
+        # A message of another shape has none of them, and must not be taken for the last one of that kind.
+        if all(value is None for value in found):
             return [body]
-        return [repr(documents.member(document, *path)).encode("utf-8", "replace") for path in self.parts]
+        return [repr(value).encode("utf-8", "replace") for value in found]
 
     def _typed(self, document: Mapping[str, object], callback: Callback) -> tuple[str | None, str | None]:
         if self.type is not None:

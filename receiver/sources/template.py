@@ -45,6 +45,7 @@ def _times(created: int) -> dict[str, object]:
     there = utc.astimezone(SHANGHAI)
     return {
         "{created}": created,
+        "{created_ms}": created * 1000,
         "{utc}": utc.strftime("%Y-%m-%dT%H:%M:%S.000Z"),
         "{china}": there.isoformat(),
         "{china_plain}": there.strftime("%Y-%m-%d %H:%M:%S"),

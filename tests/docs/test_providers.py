@@ -25,13 +25,17 @@ def test_nothing_is_left_of_a_provider_that_is_gone() -> None:
 
 @pytest.mark.parametrize("name", PROVIDERS)
 def test_the_settings_that_a_page_shows_work(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With keys of our own behind the references."""
-    section = tomllib.loads("\n".join(example(PROVIDERS[name])))["sources"][name]
+    """With keys of our own behind the references: what is generated, and what the notes show."""
     own = made_up(name)
-    for setting, value in section.items():
-        for reference in re.findall(r"(?:env|file):[\w/.-]+", str(value)):
-            _provide(reference, _first(own[setting]), tmp_path, monkeypatch)
-    assert build_sources(made(sources={name: section}), tmp_path)[name].verified
+    notes = (NOTES / f"{name}.md").read_text(encoding="utf-8")
+    for text in ("\n".join(example(PROVIDERS[name])), *re.findall(r"```toml\n(\[sources\..*?)```", notes, re.DOTALL)):
+        sections = tomllib.loads(text)["sources"]
+        for section in sections.values():
+            for setting, value in section.items():
+                for reference in re.findall(r"(?:env|file):[\w/.-]+", str(value)):
+                    _provide(reference, _first(own[setting]), tmp_path, monkeypatch)
+        for source, built in build_sources(made(sources=sections), tmp_path).items():
+            assert built.verified is (sections[source].get("verification") != "none")
 
 
 def _provide(reference: str, value: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -61,6 +61,17 @@ async def test_what_vouches_for_it_is_stored(ledger: Ledger, start: Start, name:
     )
 
 
+async def test_each_delivery_of_a_bare_id_is_an_event(ledger: Ledger, start: Start) -> None:
+    """Mollie's classic callbacks say the same when a payment is paid and when it is refunded."""
+    source = {"provider": "mollie", "verification": "none"}
+    async with start(sources=made(sources={"shop": source}).sources) as served:
+        for _ in range(2):
+            assert (await served.post(Sent("/callbacks/shop", (), b"id=tr_1"))).status == 200
+    rows = await ledger.query("SELECT id, external_id, entity_id, type, trust FROM receiver.event")
+    assert len(rows) == 2
+    assert [tuple(row)[1:] for row in rows] == [(f"tr_1@{row[0]}", "tr_1", "classic", "none") for row in rows]
+
+
 def _list(values: object) -> list[object]:
     assert isinstance(values, list)
     return values

@@ -7,7 +7,7 @@ from typing import ClassVar, Final
 
 from receiver.errors import SettingsError, VerificationError
 from receiver.events import Callback, Fact, Trust
-from receiver.sources import keys, signatures
+from receiver.sources import keys, signatures, times
 from receiver.sources.base import About, Ack, Setting, Signed
 from receiver.sources.hmac_scheme import HmacProvider
 from receiver.sources.layout import Layout
@@ -24,8 +24,10 @@ class Flutterwave(HmacProvider):
     name: ClassVar[str] = "flutterwave"
     title: ClassVar[str] = "Flutterwave"
     trust: ClassVar[Trust] = "sender"
+    at_best: ClassVar[Trust] = "signed"
     signature_header = b"flutterwave-signature"
     encoding = "base64"
+    differs = (("webhook_id",), ("timestamp",))
     settings: ClassVar[Mapping[str, Setting]] = {
         "secrets": Setting(
             help="secret hashes as set in the dashboard, newest first; each one verifies",
@@ -33,7 +35,9 @@ class Flutterwave(HmacProvider):
             many=True,
             key=True,
         ),
-        "version": Setting(help="v3 or v4 if only callbacks of that version are to be taken; both are otherwise"),
+        "version": Setting(
+            help="v4 if only signed callbacks are to be taken, v3 if only the others; both are otherwise"
+        ),
     }
     # The static token of v3 is the secret: what is stored must not hold it.
     keep_headers: ClassVar[frozenset[bytes]] = frozenset({b"content-type", signature_header})
@@ -45,17 +49,25 @@ class Flutterwave(HmacProvider):
         type=("type",),
         type_else=("event",),
         entities=(("data", "id"), ("data", "reference"), ("data", "tx_ref")),
-        occurred_at=("data", "created_at"),
+        occurred_at=("timestamp",),
+        reading=times.from_any,
     )
     about = About(
-        signed="v4: the raw body, by HMAC-SHA256 under the secret hash, in base64. v3: nothing; the secret itself is "
-        "sent in `verif-hash`.",
-        unsigned="All of a v3 callback: the token proves who sent it and not what it says, and who has seen one can "
-        "write any other. Its events have the trust `sender`; confirm them by the API before money moves.",
-        resends="The members that name the transaction and its state.",
-        key="There is no event id: type, id, state and references of the transaction together.",
+        signed="v4: the raw body, by HMAC-SHA256 under the secret hash, in base64. v3: nothing; the secret hash itself "
+        "is sent in `verif-hash`.",
+        unsigned="All of a v3 callback. The token proves who sent it, not what it says: who has seen one, in a log or "
+        "a proxy, can write any other, with any amount and state, and can sign as v4 too, with the same secret. So "
+        'the trust is `signed` only where the source says `version = "v4"`, and `sender` otherwise: fetch the '
+        "transaction by `data.id` and compare state, amount, currency and reference before money moves.",
+        resends="What the documents do not say: the members that name the transaction and its state are taken to stay, "
+        "`webhook_id` (v4) and times are not.",
+        key="There is no id that is known to stay on a resend: type, id, state and references of the transaction "
+        "together. A refund, a chargeback and a transfer have an id of their own.",
         retries="Not documented; it repeats where retries are switched on in the dashboard.",
-        sources=("https://developer.flutterwave.com/docs/webhooks",),
+        sources=(
+            "https://developer.flutterwave.com/docs/webhooks",
+            "https://developer.flutterwave.com/docs/integration-guides/webhooks",
+        ),
     )
     samples = SAMPLES
     id_form: ClassVar[str] = "{unique}"
@@ -83,9 +95,8 @@ class Flutterwave(HmacProvider):
         raise VerificationError("signature_mismatch")
 
     def read(self, callback: Callback) -> tuple[Fact, ...]:
-        """One event, which a signature vouches for, or only its sender."""
-        signed = any(name == self.signature_header for name, _ in callback.headers)
-        return self.layout.read(callback, "signed" if signed else "sender")
+        """One event. Where the token of v3 is taken as well, a signature under it proves no more than the token."""
+        return self.layout.read(callback, "signed" if self._taken == ("v4",) else "sender")
 
     def seal(self, body: bytes, now: float, beside: Mapping[str, str] | None = None) -> Signed:
         """As v4, or as v3 where only that is taken."""

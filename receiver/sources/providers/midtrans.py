@@ -2,9 +2,12 @@
 
 import datetime as dt
 import hashlib
-import json
+import re
 from collections.abc import Mapping
+from decimal import Decimal
 from typing import ClassVar, Final
+
+import msgspec
 
 from receiver.errors import SettingsError, VerificationError
 from receiver.events import Callback, Fact, Trust
@@ -15,8 +18,28 @@ from receiver.sources.options import Option
 from receiver.sources.samples.midtrans import SAMPLES
 
 _SIGNATURE: Final = "signature_key"
-_SIGNED: Final = ("order_id", "status_code", "gross_amount")
+_HEADERS: Final = (("Content-Type", "application/json"),)
+_SIGNED: Final = {
+    "order_id": re.compile(r".+", re.DOTALL),
+    "status_code": re.compile(r"[2-5][0-9]{2}"),
+    "gross_amount": re.compile(r"(0|[1-9][0-9]*)(\.[0-9]+)?"),
+}
+"""What is signed, one behind the other with nothing between, and how each is spelled: so that few other ways to cut the
+same text into three are left."""
+_TELLING: Final = (
+    *_SIGNED,
+    "transaction_id",
+    "transaction_status",
+    "fraud_status",
+    "transaction_time",
+    "settlement_time",
+    "refund_amount",
+    "refunds",
+)
+"""Members that tell one notification from another and that a resend repeats."""
 _JAKARTA: Final = dt.timezone(dt.timedelta(hours=7))
+
+_encode: Final = msgspec.json.Encoder(decimal_format="number").encode
 
 
 class Midtrans(Provider):
@@ -45,13 +68,22 @@ class Midtrans(Provider):
     about = About(
         signed="`order_id`, `status_code` and `gross_amount` (as they are spelled) with the server key behind them, by "
         "SHA-512, in hexadecimal. It is no HMAC, but the key is long and at the end.",
-        unsigned="All else, `transaction_status`, `fraud_status` and `transaction_id` among them: who has captured a "
-        "notification can make a `capture` a `settlement` of it. Confirm by the API before money moves.",
-        resends="All of it, as far as is known.",
-        key="There is no event id: transaction, status and status code together. A payment's `capture` and its "
-        "`settlement` have one status code.",
+        unsigned="All else, `transaction_status`, `fraud_status`, `transaction_id` and `refund_amount` among them: who "
+        "has seen a notification can make a `capture` or a `pending` of status code 200 into a `settlement`, or a "
+        "`settlement` into a `refund`. And nothing stands between the three that are signed, so a digit may be moved "
+        "from one into the next: order `a-1` of `200200.00` can be told as order `a-1200` of `200.00`. The trust is "
+        "`partial`: ask `GET /v2/{order_id}/status` and compare status, order and amount before money moves.",
+        resends="All that the notification says. Midtrans promises only that it may come more than once.",
+        key="There is no event id. Shown is transaction, status and status code, with the last refund where there is "
+        "one; the key is made of these, of what is signed, of the fraud status, the amounts and the times. So a "
+        "payment's `capture` and its `settlement`, which have one status code, are two events, two partial refunds "
+        "are two, and a forger who does not know the time of settlement cannot take the place of the real one.",
         retries="After 2, 10, 30, 90 and 210 minutes at most, fewer for some statuses; out of order.",
-        sources=("https://docs.midtrans.com/docs/https-notification-webhooks",),
+        sources=(
+            "https://docs.midtrans.com/docs/https-notification-webhooks",
+            "https://docs.midtrans.com/reference/best-practices-to-handle-notification",
+            "https://docs.midtrans.com/reference/handle-notifications",
+        ),
     )
     samples = SAMPLES
     id_form: ClassVar[str] = "{unique}"
@@ -75,10 +107,11 @@ class Midtrans(Provider):
         given = document.get(_SIGNATURE)
         if not isinstance(given, str) or not given:
             raise VerificationError("signature_missing")
-        if not given.isascii():
+        signed = _signed(document)
+        if signed is None or not given.isascii():
             raise VerificationError("signature_malformed")
         for index, secret in enumerate(self._secrets):
-            if signatures.any_equal([given.encode()], _signature(document, secret)):
+            if signatures.any_equal([given.encode()], _signature(signed, secret)):
                 return index
         raise VerificationError("signature_mismatch")
 
@@ -88,9 +121,9 @@ class Midtrans(Provider):
             document = documents.json_object(callback.body)
         except documents.UnreadableError as error:
             return (documents.odd(error.reason),)
-        named = [document.get(name) for name in ("transaction_id", "transaction_status", "status_code")]
-        keyed = {**document, "key": ":".join(map(str, named)) if named[0] else None}
-        return (self.layout.fact(keyed, callback.body, callback, self.trust),)
+        fact = self.layout.fact({**document, "key": _name(document)}, callback.body, callback, self.trust)
+        told = (repr(document.get(name)).encode("utf-8", "replace") for name in _TELLING)
+        return (msgspec.structs.replace(fact, identity=documents.derived_id(*told)),)
 
     def seal(self, body: bytes, now: float, beside: Mapping[str, str] | None = None) -> Signed:
         """With `signature_key` in the body, where that is a JSON object; nothing else can be signed."""
@@ -98,14 +131,37 @@ class Midtrans(Provider):
         if not self._secrets:
             raise SettingsError("secrets: is needed to sign")
         try:
-            document = json.loads(body)
-            document[_SIGNATURE] = _signature(document, self._secrets[0]).decode()
-            body = json.dumps(document).encode()
-        except (ValueError, TypeError, AttributeError, RecursionError):
-            pass
-        return Signed(headers=(("Content-Type", "application/json"),), body=body)
+            document = documents.json_object(body)
+        except documents.UnreadableError:
+            return Signed(headers=_HEADERS, body=body)
+        signed = "".join(_spelled(document.get(name)) or "" for name in _SIGNED).encode()
+        document[_SIGNATURE] = _signature(signed, self._secrets[0]).decode()
+        return Signed(headers=_HEADERS, body=_encode(document))
 
 
-def _signature(document: Mapping[str, object], secret: bytes) -> bytes:
-    parts = [str(document.get(name) or "").encode("utf-8", "replace") for name in _SIGNED]
-    return hashlib.sha512(b"".join([*parts, secret])).hexdigest().encode()
+def _signed(document: Mapping[str, object]) -> bytes | None:
+    """The text that is signed, or None if a part of it is not spelled as Midtrans spells it."""
+    parts = {name: _spelled(document.get(name)) for name in _SIGNED}
+    if not all(part is not None and _SIGNED[name].fullmatch(part) for name, part in parts.items()):
+        return None
+    return "".join(part for part in parts.values() if part is not None).encode()
+
+
+def _spelled(value: object) -> str | None:
+    """Text as it came; they are strings, but a number is what it is written as, to its last zero."""
+    return str(value) if type(value) in {str, int, Decimal} else None
+
+
+def _signature(signed: bytes, secret: bytes) -> bytes:
+    return hashlib.sha512(signed + secret).hexdigest().encode()
+
+
+def _name(document: Mapping[str, object]) -> str:
+    """What operators call the event: transaction, status, status code and, if there is one, the last refund."""
+    if not document.get("transaction_id"):
+        return ""
+    refunds = document.get("refunds")
+    last = refunds[-1] if isinstance(refunds, list) and refunds else {}
+    refund = documents.member(last, "refund_key") or document.get("refund_amount")
+    named = [document.get(name) for name in ("transaction_id", "transaction_status", "status_code")]
+    return ":".join(str(part) for part in ([*named, refund] if refund else named))

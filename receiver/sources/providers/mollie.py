@@ -1,11 +1,11 @@
 """Mollie: `X-Mollie-Signature: sha256=…` over the raw body; or, of old, a form with an id and nothing else."""
 
 import datetime as dt
-import secrets as randomness
 from typing import ClassVar, Final
 
-from receiver.events import Callback, Fact
-from receiver.sources import documents, forms
+from receiver.errors import VerificationError
+from receiver.events import Callback, Fact, Trust
+from receiver.sources import documents, forms, signatures
 from receiver.sources.base import About, Ack
 from receiver.sources.hmac_scheme import HmacProvider
 from receiver.sources.layout import Layout
@@ -21,6 +21,8 @@ class Mollie(HmacProvider):
 
     name: ClassVar[str] = "mollie"
     title: ClassVar[str] = "Mollie"
+    trust: ClassVar[Trust] = "none"
+    at_best: ClassVar[Trust] = "signed"
     signature_header = b"x-mollie-signature"
     keep_headers: ClassVar[frozenset[bytes]] = frozenset({b"content-type", signature_header})
     retry_horizon: ClassVar[dt.timedelta] = dt.timedelta(hours=26)
@@ -32,16 +34,21 @@ class Mollie(HmacProvider):
         type_else=("event_type",),
         entities=(("entityId",), ("_embedded", "entity", "id")),
         occurred_at=("createdAt",),
+        livemode=("_embedded", "entity", "mode"),
     )
     about = About(
         signed="The raw body, by HMAC-SHA256 under the webhook's signing secret, in hexadecimal, with or without "
-        "`sha256=` before it. Classic webhooks, the `webhookUrl` of a payment, sign nothing.",
-        unsigned="All of a classic callback: only an id arrives, from anybody. Such a source must say "
-        '`verification = "none"`, its events have the trust `none`, and the state is to be fetched by the API.',
+        "`sha256=` before it; while a secret is replaced there is a signature for each. Classic webhooks, the "
+        "`webhookUrl` of a payment, sign nothing.",
+        unsigned="All of a classic callback: an id arrives and nothing else, from anybody, about any payment, as often "
+        "as they like. It states no fact, it only says: look. Such a source must say "
+        '`verification = "none"`, and its events have the trust `none`: fetch the payment by its id, take the state '
+        "from the answer, and do what the state asks for once for each id and state.",
         resends="Signed: the event's `id`. Classic: a resend cannot be told from the callback of the next change of "
         "state, since both are the same `id=tr_…`.",
-        key="Signed: `id`. Classic: each delivery is an event of its own, for to take the second for a duplicate would "
-        "lose the refund that comes after the payment; a confirmation that fetches the state makes them one.",
+        key="Signed: `id`. Classic: each delivery is an event of its own, with the event's own id behind the payment's "
+        "(`tr_…@0199…`), for to take the second for a duplicate would lose the refund that comes after the payment. "
+        "So a resend is handled again, and a handler must know what it has done for this id and state.",
         retries="10 times within 26 hours.",
         sources=(
             "https://docs.mollie.com/reference/webhooks",
@@ -52,9 +59,16 @@ class Mollie(HmacProvider):
     samples = SAMPLES
     id_form: ClassVar[str] = "event_{unique}"
 
-    def candidates(self, header: bytes) -> list[bytes]:
-        """The signature, and those of other secrets behind commas while a secret is replaced."""
-        return [item.strip().removeprefix(_PREFIX) for item in header.split(b",")]
+    def authenticate(self, callback: Callback, now: float) -> int:
+        """Any one signature may match, in several headers or behind commas, where a proxy has joined them."""
+        del now
+        given = [value for name, value in callback.headers if name == self.signature_header and value]
+        if not given:
+            raise VerificationError("signature_missing")
+        joined = b",".join(given)
+        if len(joined) > signatures.LONGEST_HEADER or not joined.isascii():
+            raise VerificationError("header_malformed")
+        return self.matching([item.strip().removeprefix(_PREFIX) for item in joined.split(b",")], (callback.body,))
 
     def written(self, signature: bytes, now: float) -> bytes:
         """As it is sent."""
@@ -63,7 +77,9 @@ class Mollie(HmacProvider):
 
     def read(self, callback: Callback) -> tuple[Fact, ...]:
         """One event."""
-        return (_classic(callback),) if callback.body.startswith(b"id=") else self.layout.read(callback)
+        if callback.body.startswith(b"id="):
+            return (_classic(callback),)
+        return self.layout.read(callback)
 
     def content(self, body: bytes) -> object:
         """The document, or the form of a classic callback."""
@@ -79,8 +95,8 @@ def _classic(callback: Callback) -> Fact:
         return documents.odd("form_malformed")
     entity, odd = documents.identifier(value)
     return Fact(
-        # New each time: see `about.key`.
-        external_id=None if entity is None else f"{entity}@{randomness.token_hex(8)}",
+        external_id=entity,
+        fresh=True,  # see `about.key`
         type=CLASSIC,
         entity_id=entity,
         occurred_at=None,

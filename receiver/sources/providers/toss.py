@@ -5,16 +5,23 @@ from collections.abc import Mapping
 from typing import ClassVar, Final
 
 from receiver.errors import VerificationError
-from receiver.events import Callback, Fact
-from receiver.sources import signatures, times
+from receiver.events import Callback, Fact, Trust
+from receiver.sources import documents, signatures, times
 from receiver.sources.base import About, Ack
 from receiver.sources.hmac_scheme import HmacProvider
 from receiver.sources.layout import Layout
 from receiver.sources.samples.toss import SAMPLES
+from receiver.sources.template import HEADERS
 
 _TIME: Final = b"tosspayments-webhook-transmission-time"
 _ID: Final = b"tosspayments-webhook-transmission-id"
 _SEOUL: Final = dt.timezone(dt.timedelta(hours=9))
+_DEPOSIT: Final = "DEPOSIT_CALLBACK"
+
+
+def _time(value: object) -> dt.datetime | None:
+    """Written without an offset, and meant in Seoul."""
+    return times.from_iso(value, _SEOUL)
 
 
 class Toss(HmacProvider):
@@ -22,8 +29,11 @@ class Toss(HmacProvider):
 
     name: ClassVar[str] = "toss"
     title: ClassVar[str] = "Toss Payments"
+    trust: ClassVar[Trust] = "none"
+    at_best: ClassVar[Trust] = "signed"
     signature_header = b"tosspayments-webhook-signature"
     timestamp_header = _TIME
+    differs = ((HEADERS, _ID.decode()),)
     encoding = "base64"
     other_headers = frozenset({_TIME})
     keep_headers: ClassVar[frozenset[bytes]] = frozenset({b"content-type", _TIME, _ID, signature_header})
@@ -33,24 +43,45 @@ class Toss(HmacProvider):
     success: ClassVar[Ack] = Ack(status=200)
     layout = Layout(
         id_header=_ID,
-        parts=(("eventType",), ("data",)),
+        parts=(("eventType",), ("createdAt",), ("data",)),
         type=("eventType",),
-        entities=(("data", "paymentKey"), ("data", "id"), ("data", "orderId"), ("data", "billingKey")),
+        entities=(
+            ("data", "paymentKey"),
+            ("data", "id"),
+            ("data", "orderId"),
+            ("data", "billingKey"),
+            ("data", "customerKey"),
+        ),
         occurred_at=("createdAt",),
-        reading=lambda value: times.from_iso(value, _SEOUL),
+        reading=_time,
     )
+    deposits = Layout(
+        id_header=_ID,
+        parts=(("transactionKey",), ("orderId",), ("status",), ("secret",), ("createdAt",)),
+        type=("eventType",),
+        entities=(("orderId",),),
+        occurred_at=("createdAt",),
+        reading=_time,
+    )
+    """Of deposits to a virtual account: one flat object, which does not say what kind of event it is."""
     about = About(
         signed="Of `payout.changed` and `seller.changed` the raw body and the time of transmission, by HMAC-SHA256 "
         "under the security key, in base64 behind `v1:`; there are two values while the key is replaced, and any one "
         "may match.",
-        unsigned="All other events, those about payments among them: they come from anybody. A source that is to take "
-        'them must say `verification = "none"`; their trust is `none`. Fetch `paymentKey` by the API before money '
-        "moves.",
-        resends="`eventType` and `data`; the time of transmission and the count of retries are those of the sending.",
-        key="Event type and the whole of `data`, which holds key, order and state. The transmission's id is shown as "
-        "the external id where it is sent; it is not signed.",
+        unsigned="All other events, those about payments among them: anybody can write them, with any payment, amount "
+        "and state. A source with a security key refuses them. A source that is to take them must say "
+        '`verification = "none"`, and then their trust is `none`: fetch `paymentKey` (or `orderId`) by the API and go '
+        "by what that says. A `DEPOSIT_CALLBACK` holds the `secret` of its payment, which only you and Toss know: "
+        "compare it, and still fetch the payment.",
+        resends="Event type, `createdAt` and `data`; the time of transmission and the count of retries are those of "
+        "the sending. Whether the transmission's id stays is not documented, so nothing depends on it.",
+        key="Event type, `createdAt` and the whole of `data` together: the same state may be reached twice, at two "
+        "times. The transmission's id is shown as the external id where it is sent; it is not signed.",
         retries="7 times: after 1, 4, 16, 64, 256, 1,024 and 4,096 minutes.",
-        sources=("https://docs.tosspayments.com/guides/v2/webhook",),
+        sources=(
+            "https://docs.tosspayments.com/guides/v2/webhook",
+            "https://docs.tosspayments.com/guides/learn/virtual-account-webhook",
+        ),
     )
     samples = SAMPLES
     id_form: ClassVar[str] = "wtx-{unique}"
@@ -80,5 +111,11 @@ class Toss(HmacProvider):
 
     def read(self, callback: Callback) -> tuple[Fact, ...]:
         """One event; without a signature nothing vouches for it."""
-        signed = signatures.first(callback, self.signature_header)
-        return self.layout.read(callback, "signed" if signed else "none")
+        trust: Trust = "signed" if signatures.first(callback, self.signature_header) else "none"
+        try:
+            document = documents.json_object(callback.body)
+        except documents.UnreadableError as error:
+            return (documents.odd(error.reason),)
+        if "eventType" not in document and "transactionKey" in document:
+            return (self.deposits.fact({**document, "eventType": _DEPOSIT}, callback.body, callback, trust),)
+        return (self.layout.fact(document, callback.body, callback, trust),)

@@ -7,14 +7,27 @@ from typing import ClassVar, Final
 
 from receiver.errors import SettingsError, VerificationError
 from receiver.events import Callback, Fact, Trust
-from receiver.sources import keys, new_keys, signatures
+from receiver.sources import documents, keys, new_keys, signatures
 from receiver.sources.base import About, Ack, Provider, Setting, Signed
 from receiver.sources.layout import Layout
 from receiver.sources.options import Option
 from receiver.sources.samples.xendit import SAMPLES
+from receiver.sources.template import HEADERS
 
 _TOKEN: Final = b"x-callback-token"
 _ID: Final = b"webhook-id"
+_NAMES: Final = (
+    "id",
+    "payment_id",
+    "capture_id",
+    "external_id",
+    "status",
+    "amount",
+    "created",
+    "updated",
+    "transaction_timestamp",
+)
+"""Members that name a thing, its state, and when it came into it."""
 
 
 class Xendit(Provider):
@@ -24,6 +37,7 @@ class Xendit(Provider):
     title: ClassVar[str] = "Xendit"
     trust: ClassVar[Trust] = "sender"
     signature_header = _TOKEN
+    differs = ((HEADERS, _ID.decode()),)
     settings: ClassVar[Mapping[str, Setting]] = {
         "secrets": Setting(
             help="webhook verification tokens, newest first; each one verifies", secret=True, many=True, key=True
@@ -35,28 +49,38 @@ class Xendit(Provider):
     retry_horizon: ClassVar[dt.timedelta] = dt.timedelta(hours=25)
     answer_deadline: ClassVar[dt.timedelta] = dt.timedelta(seconds=30)
     success: ClassVar[Ack] = Ack(status=200)
-    layout = Layout(
+    events = Layout(
         id_header=_ID,
-        parts=(
-            ("event",),
-            *((name,) for name in ("id", "external_id", "status", "updated", "created", "amount")),
-            *(("data", name) for name in ("id", "status", "updated", "created")),
-        ),
+        parts=(("event",), *(("data", name) for name in _NAMES)),
         type=("event",),
-        type_else=("status",),
-        entities=(("id",), ("data", "id"), ("data", "payment_id")),
+        entities=(("data", "id"), ("data", "payment_id"), ("data", "payment_request_id")),
+        occurred_at=("created",),
+    )
+    """Of the newer products, which name what happened."""
+    things = Layout(
+        id_header=_ID,
+        parts=tuple((name,) for name in _NAMES),
+        type=("status",),
+        entities=(("id",), ("payment_id",)),
         occurred_at=("updated",),
     )
+    """Of the older ones, such as invoices: a thing in its new state."""
     about = About(
         signed="Nothing. The account's verification token is sent in `x-callback-token`.",
-        unsigned="All of it: the token proves who sent the callback and not what it says, and who has seen one can "
-        "write any other. Its events have the trust `sender`; confirm them by the API before money moves.",
-        resends="The members that name the thing and its state, and the header `webhook-id` where there is one.",
-        key="Event, ids, state and time of the thing together; `webhook-id` is shown as the external id where it is "
-        "sent.",
+        unsigned="All of it. The token proves who sent the callback, not what it says: it is the same in every one, so "
+        "who has seen one, in a log or a proxy, can write any other, with any amount and state. The trust is `sender`: "
+        "fetch the thing by its id and compare state, amount and currency before money moves.",
+        resends="The members that name the thing and its state. Xendit may also send one event twice under two "
+        "`webhook-id`s, when a system of its own has lost track of what was delivered.",
+        key="Event, ids, state, amount and times of the thing together, as Xendit advises (`payment_id` and so on). "
+        "`webhook-id` is shown as the external id where it is sent.",
         retries="After 15 and 45 minutes, 2, 3, 6 and 12 hours: 24 hours in all. What was not answered in 30 "
         "seconds is not repeated by itself.",
-        sources=("https://docs.xendit.co/apidocs/webhook-behavior", "https://docs.xendit.co/webhook"),
+        sources=(
+            "https://docs.xendit.co/apidocs/webhook-behavior",
+            "https://docs.xendit.co/webhook",
+            "https://docsv2.xendit.co/v1/docs/handling-webhooks",
+        ),
     )
     samples = SAMPLES
     id_form: ClassVar[str] = "{unique}"
@@ -83,7 +107,12 @@ class Xendit(Provider):
 
     def read(self, callback: Callback) -> tuple[Fact, ...]:
         """One event."""
-        return self.layout.read(callback, self.trust)
+        try:
+            document = documents.json_object(callback.body)
+        except documents.UnreadableError as error:
+            return (documents.odd(error.reason),)
+        layout = self.events if "event" in document else self.things
+        return (layout.fact(document, callback.body, callback, self.trust),)
 
     def seal(self, body: bytes, now: float, beside: Mapping[str, str] | None = None) -> Signed:
         """With the newest token."""

@@ -1,4 +1,4 @@
-"""Flutterwave's events, in the shape of v4. There is no event id."""
+"""Flutterwave's events, in the shape of v4. It has an id, of which nobody knows whether a resend keeps it."""
 
 from collections.abc import Mapping
 from typing import Final
@@ -10,15 +10,16 @@ def _event(event_type: str, status: str, **data: object) -> Sample:
     return Sample(
         type=event_type,
         payload={
+            "webhook_id": "wbk_{id}",
+            "timestamp": "{created_ms}",
             "type": event_type,
-            "timestamp": "{created}",
             "data": {
                 "id": "{entity}",
                 "amount": 42000,
                 "currency": "NGN",
                 "status": status,
                 "reference": "order-of-{entity}",
-                "created_at": "{utc}",
+                "created_datetime": "{utc}",
                 **data,
             },
         },

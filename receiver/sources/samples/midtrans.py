@@ -31,6 +31,12 @@ SAMPLES: Final[Mapping[str, Sample]] = {
     "captured": _notification("capture", "200", bank="mandiri"),
     "failed": _notification("deny", "202", fraud_status="deny"),
     "refunded": _notification("refund", "200", refund_amount="420000.00"),
+    "refunded in part": _notification(
+        "partial_refund",
+        "200",
+        refund_amount="20000.00",
+        refunds=[{"refund_chargeback_id": 1, "refund_amount": "20000.00", "refund_key": "refund-of-{entity}"}],
+    ),
     "disputed": _notification("chargeback", "200"),
     "pending": _notification("pending", "201", payment_type="bank_transfer"),
 }

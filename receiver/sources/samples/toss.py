@@ -18,6 +18,20 @@ def _event(event_type: str, **data: object) -> Sample:
     )
 
 
+def _deposit(status: str) -> Sample:
+    return Sample(
+        type="DEPOSIT_CALLBACK",
+        payload={
+            HEADERS: {"tosspayments-webhook-transmission-id": "{id}"},
+            "createdAt": "{utc}",
+            "secret": "ps_made_up",
+            "status": status,
+            "transactionKey": "key-of-{entity}",
+            "orderId": "{entity}",
+        },
+    )
+
+
 def _payment(status: str) -> Sample:
     return _event("PAYMENT_STATUS_CHANGED", paymentKey="{entity}", orderId="order-of-{entity}", status=status)
 
@@ -28,5 +42,5 @@ SAMPLES: Final[Mapping[str, Sample]] = {
     "refunded": _payment("CANCELED"),
     "paid out": _event("payout.changed", id="{entity}", refPayoutId="payout-of-{entity}", status="COMPLETED"),
     "seller": _event("seller.changed", id="{entity}", refSellerId="seller-of-{entity}", status="APPROVED"),
-    "deposited": _event("DEPOSIT_CALLBACK", orderId="{entity}", status="DONE", transactionKey="key-of-{entity}"),
+    "deposited": _deposit("DONE"),
 }
