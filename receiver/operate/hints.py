@@ -21,6 +21,14 @@ HINTS: Final[Mapping[str, str]] = {
     "key_not_yet_valid": "signed with a key whose not_before is to come: if it is in use already, move that time",
     "key_unknown": "signed with a key that this source does not have: add the new certificate or public key and keep"
     " the old one",
+    "key_unavailable": "the provider's certificate has to be fetched, and this command does no fetching: give it with"
+    " --key, or let the server take the callback",
+    "certificate_missing": "the certificate that such a message brings along is not there: changed on the way",
+    "certificate_malformed": "what should be the provider's certificate is none: changed on the way",
+    "certificate_untrusted": "the certificate leads to no trusted root, or names somebody else: a forgery, or the"
+    " provider has changed its authority (then the roots and intermediates in the settings are too old)",
+    "certificate_expired": "the certificate was not valid then: an old capture (give its time with --at), or a clock"
+    " that is wrong (`receiver doctor` compares it)",
     "serial_missing": "the header that names the key is not there: a proxy that drops unknown headers",
     "nonce_missing": "the header with the nonce is not there: a proxy that drops unknown headers",
     "id_missing": "the header with the event's id, which is part of what is signed, is not there",

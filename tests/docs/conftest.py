@@ -229,6 +229,11 @@ def write_keys(folder: Path) -> None:
         (folder / f"{name}.pem").write_text(values[0])
         (folder / f"{name}-new.pem").write_text(values[0])
     assert isinstance(alipay["public_key"], list)
+    unionpay = made_up("unionpay")
+    for name, setting in {"root": "roots", "middle": "intermediates"}.items():
+        values = unionpay[setting]
+        assert isinstance(values, list)
+        (folder / f"acp_prod_{name}.cer").write_text(values[0])
     (folder / "wechatpay-public.pem").write_text(alipay["public_key"][0])
 
 
