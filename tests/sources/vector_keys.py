@@ -46,6 +46,16 @@ def unionpay_options(keys: Mapping[str, object]) -> dict[str, Option]:
     return {"roots": (str(keys["root_pem"]),), "intermediates": (str(keys["intermediate_pem"]),)}
 
 
+def paypal_options(keys: Mapping[str, object]) -> dict[str, Option]:
+    """Whatever its address, the certificate is that of the vectors: it stands in the settings."""
+    found: dict[str, Option] = {"webhook_id": (str(keys["webhook_id"]),)}
+    if "cert_pem" in keys:
+        address = "https://api.sandbox.paypal.com/v1/notifications/test"
+        found["certificates"] = {address: f"{keys['cert_pem']}{keys['intermediate_pem']}"}
+        found["roots"] = (str(keys["root_pem"]),)
+    return found
+
+
 def square_options(keys: Mapping[str, object]) -> dict[str, Option]:
     return {"secrets": str(keys["signature_key"]), "notification_url": str(keys["notification_url"])}
 
@@ -56,6 +66,7 @@ def braintree_options(keys: Mapping[str, object]) -> dict[str, Option]:
 
 BY_NAME: Mapping[str, Callable[[Mapping[str, object]], dict[str, Option]]] = {
     "braintree": braintree_options,
+    "paypal": paypal_options,
     "square": square_options,
     "unionpay": unionpay_options,
 }

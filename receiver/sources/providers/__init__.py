@@ -26,6 +26,7 @@ from receiver.sources.providers.mercadopago import MercadoPago
 from receiver.sources.providers.midtrans import Midtrans
 from receiver.sources.providers.mollie import Mollie
 from receiver.sources.providers.paddle import Paddle
+from receiver.sources.providers.paypal import PayPal
 from receiver.sources.providers.paystack import Paystack
 from receiver.sources.providers.razorpay import Razorpay
 from receiver.sources.providers.shopify import Shopify
@@ -58,6 +59,7 @@ PROVIDERS: Final[Mapping[str, type[Provider]]] = {
         Midtrans,
         Mollie,
         Paddle,
+        PayPal,
         Paystack,
         Razorpay,
         Shopify,
