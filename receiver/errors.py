@@ -59,6 +59,12 @@ class Overloaded(ReceiverError):
     reason = "overloaded"
 
 
+class KeyUnavailable(ReceiverError):
+    """A key that the provider publishes could not be fetched yet; the provider must call again."""
+
+    reason = "key_unavailable"
+
+
 class HandlerError(ReceiverError):
     """A handler was registered in a way that cannot work. The message names the handler."""
 

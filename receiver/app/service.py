@@ -12,11 +12,12 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from starlette.types import ASGIApp
 
 from receiver.app.upkeep import keep_partitions
+from receiver.certificates import Keyring, Network, Shelf
 from receiver.errors import SettingsError
 from receiver.handlers import Registry
 from receiver.inbox import Inbox
 from receiver.ingress import Callbacks, Clock, Intake, protocol_for
-from receiver.marks import Marks, connect
+from receiver.marks import KeptKeys, Marks, connect
 from receiver.observability.metrics import IngressMetrics
 from receiver.settings import Settings
 from receiver.sources import Source
@@ -55,6 +56,7 @@ class Service:
         handlers: decides which dispatch rows an event gets.
         metrics: where the counts go.
         clock: Unix seconds, by which signed times are judged.
+        network: what keys are fetched over; default: the internet.
     """
 
     def __init__(
@@ -65,12 +67,15 @@ class Service:
         metrics: CollectorRegistry,
         *,
         clock: Clock = time.time,
+        network: Network | None = None,
     ) -> None:
         self._settings = settings
         self._sources = sources
         self._handlers = handlers
         self._metrics = IngressMetrics(metrics)
         self._clock = clock
+        self._network = network
+        self._keyring: Keyring | None = None
         self._engine: AsyncEngine | None = None
         self._inbox: Inbox | None = None
         self._intake: Intake | None = None
@@ -95,7 +100,9 @@ class Service:
         self._metrics.depth.set_function(lambda: self._inbox.depth if self._inbox else 0)
         await self._inbox.open()
         self._partitions = await keep_partitions(self._engine)
+        self._keyring = Keyring(Shelf(KeptKeys(client), settings.certificate_folder), self._metrics, self._network)
         self._intake = Intake(
+            keyring=self._keyring,
             inbox=self._inbox,
             sources=self._sources,
             wanting=self._handlers.wanting,
@@ -124,6 +131,8 @@ class Service:
         """Commit what waits, then let go of Postgres and Redis."""
         if self._partitions is not None:
             self._partitions.cancel()
+        if self._keyring is not None:
+            await self._keyring.close()
         if self._intake is not None:
             await self._intake.drain()
         if self._inbox is not None:

@@ -12,6 +12,7 @@ from typing import Final
 
 import structlog
 
+from receiver.certificates import Keyring
 from receiver.errors import BodyCompressed, BodyTooLarge, ReceiverError, VerificationError
 from receiver.events import Callback, Verified
 from receiver.handlers import Handler
@@ -21,6 +22,7 @@ from receiver.ingress.arrivals import to_arrival, to_odd
 from receiver.observability.failpoints import failpoint
 from receiver.observability.metrics import IngressMetrics
 from receiver.sources import Source
+from receiver.sources.fetched import KeyWanted
 from receiver.storage.arrivals import Arrival
 
 log = structlog.get_logger(__name__)
@@ -49,6 +51,7 @@ class Intake:
 
     Args:
         inbox: stores.
+        keyring: fetches keys that verification lacks.
         sources: by name.
         wanting: (source, provider, type) to the handlers that want it.
         metrics: counts.
@@ -61,6 +64,7 @@ class Intake:
         self,
         *,
         inbox: Inbox,
+        keyring: Keyring,
         sources: Mapping[str, Source],
         wanting: Wanting,
         metrics: IngressMetrics,
@@ -72,6 +76,7 @@ class Intake:
         self.body_limit = body_limit
         self._clock = clock
         self._inbox = inbox
+        self._keyring = keyring
         self._wanting = wanting
         self._metrics = metrics
         self._tasks: set[asyncio.Task[None]] = set()
@@ -117,13 +122,9 @@ class Intake:
         try:
             verified = source.verify(callback, self._clock())
             failpoint("verified")
-            label = source.key_label(verified.secret)
-            if label is not None:
-                self._metrics.verified(source.name, label)
-            if all(fact.odd is None for fact in verified.facts):
-                self._store(source, callback, verified, answered)
-            else:
-                self._in_background(self._set_aside(source, callback, verified, answered))
+            self._keep(source, callback, verified, answered)
+        except KeyWanted as wanted:
+            self._in_background(self._once_known(source, callback, wanted, answered))
         except Exception as error:  # noqa: BLE001  the one place where an error becomes an answer
             answered(self.refused(source, error))
 
@@ -155,6 +156,23 @@ class Intake:
     async def drain(self) -> None:
         """Wait for what runs in the background."""
         await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def _keep(self, source: Source, callback: Callback, verified: Verified, answered: Answered) -> None:
+        label = source.key_label(verified.secret)
+        if label is not None:
+            self._metrics.verified(source.name, label)
+        if all(fact.odd is None for fact in verified.facts):
+            self._store(source, callback, verified, answered)
+        else:
+            self._in_background(self._set_aside(source, callback, verified, answered))
+
+    async def _once_known(self, source: Source, callback: Callback, wanted: KeyWanted, answered: Answered) -> None:
+        """Verify again when the key is here; nobody else waits for that."""
+        try:
+            await self._keyring.obtain(source, wanted, self._terms[source].seconds)
+            self._keep(source, callback, source.verify(callback, self._clock()), answered)
+        except Exception as error:  # noqa: BLE001  as in `take`
+            answered(self.refused(source, error))
 
     def _store(self, source: Source, callback: Callback, verified: Verified, answered: Answered) -> None:
         terms = self._terms[source]

@@ -21,6 +21,7 @@ PROBLEMS: Final[Mapping[str, tuple[int, str]]] = {
     "head_timeout": (408, "The headers did not arrive in time."),
     "head_too_large": (431, "The headers are larger than the limit."),
     "internal": (503, "The receiver failed; call again."),
+    "key_unavailable": (503, "The provider's key could not be fetched yet; call again."),
     "outcome_unknown": (503, "It is not known whether the callback was stored; call again."),
     "overloaded": (503, "Too many callbacks are waiting; call again."),
     "store_refused": (503, "The store cannot hold this callback; call again."),

@@ -1,10 +1,12 @@
 """Redis: the marks of stored callbacks and the nudge to the workers. Every Redis command stands in this folder.
 
-Reading order: `client` (the connection), `marks` (look up, leave, nudge, all coalesced), `nudges` (the worker's ear).
+Reading order: `client` (the connection), `marks` (look up, leave, nudge, all coalesced), `nudges` (the worker's ear),
+`kept` (fetched keys).
 """
 
 from receiver.marks.client import connect
+from receiver.marks.kept import KeptKeys
 from receiver.marks.marks import Marks
 from receiver.marks.nudges import Nudges
 
-__all__ = ["Marks", "Nudges", "connect"]
+__all__ = ["KeptKeys", "Marks", "Nudges", "connect"]

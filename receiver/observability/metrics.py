@@ -29,6 +29,12 @@ class IngressMetrics:
             ["source", "secret"],
             registry=registry,
         )
+        self._fetched = Counter(
+            "receiver_key_fetches",
+            "Keys that providers publish, asked for: fetched, failed, refused, not_asked",
+            ["source", "result"],
+            registry=registry,
+        )
         self.depth = Gauge("receiver_queue_depth", "Callbacks that wait for a commit", registry=registry)
         self._children: dict[tuple[str, ...], Counter] = {}
 
@@ -51,6 +57,10 @@ class IngressMetrics:
     def rejected(self, source: str, reason: str) -> None:
         """Count a callback that failed verification."""
         self._rejected.labels(source, reason).inc()
+
+    def fetched(self, source: str, result: str) -> None:
+        """Count a key that was asked for, or that was not since too many were."""
+        self._fetched.labels(source, result).inc()
 
     def failed(self, source: str, reason: str) -> None:
         """Count a callback that was answered "call again"."""

@@ -23,6 +23,10 @@ HINTS: Final[Mapping[str, str]] = {
     " the old one",
     "key_unavailable": "the provider's certificate has to be fetched, and this command does no fetching: give it with"
     " --key, or let the server take the callback",
+    "signature_type_missing": "the header that names the algorithm is not there: a proxy that drops unknown headers",
+    "certificate_address_missing": "the header with the certificate's address is not there: a proxy that drops unknown"
+    " headers, or a sender that is not this provider",
+    "certificate_address_forbidden": "the certificate's address is not one of the provider's: a forgery",
     "certificate_missing": "the certificate that such a message brings along is not there: changed on the way",
     "certificate_malformed": "what should be the provider's certificate is none: changed on the way",
     "certificate_untrusted": "the certificate leads to no trusted root, or names somebody else: a forgery, or the"

@@ -69,6 +69,9 @@ class Settings(BaseSettings):
     queue_limit: int = Field(default=4096, ge=1, description="callbacks that may wait for a commit in one process")
     mark_ttl: int = Field(default=604_800, ge=1, description="seconds that a mark of a stored callback lives in Redis")
     redis_timeout: float = Field(default=0.25, gt=0, description="seconds to wait for Redis before going on without it")
+    certificate_folder: Path | None = Field(
+        default=None, description="folder for certificates that were fetched, beside Redis"
+    )
     retention_days: int = Field(default=90, ge=1, description="days that keys are kept; at least the retry horizon")
 
     concurrency: int = Field(default=16, ge=1, le=256, description="handlers that one worker runs at once")

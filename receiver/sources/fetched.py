@@ -4,6 +4,7 @@ Verification asks nobody: a provider that lacks a key raises `KeyWanted`. Who fe
 """
 
 from abc import ABC, abstractmethod
+from typing import ClassVar
 
 import msgspec
 
@@ -14,31 +15,32 @@ class KeyWanted(VerificationError):
     """A key is needed that is not here yet; the callback is neither genuine nor forged until it is.
 
     Args:
-        name: what the key is called among those of its source. It comes from outside, but only in a form that the
-            provider has checked.
+        key: what the key is called. It comes from outside, but only in a form that the provider has checked.
+        document: what has to be fetched to get it; several keys may stand in one.
     """
 
-    def __init__(self, name: str) -> None:
-        """Keep the name; the reason is `key_unavailable`."""
+    def __init__(self, key: str, document: str) -> None:
+        """Keep both; the reason is `key_unavailable`."""
         super().__init__("key_unavailable")
-        self.name = name
+        self.key = key
+        self.document = document
 
 
 class KeyRequest(msgspec.Struct, frozen=True, kw_only=True):
     """A GET over https, on the usual port. There is no URL that two parsers could read in two ways."""
 
     host: str
-    """One of those that the provider's class names."""
+    """One of those that the provider's code names."""
     path: str
     """From the first slash on."""
     headers: dict[str, str] = {}
 
 
 class KeyAnswer(msgspec.Struct, frozen=True, kw_only=True):
-    """What came back, with status 200. It is kept as it came, and checked again whenever it is taken out."""
+    """A document as it came, with status 200. It is kept so too, and checked again whenever it is taken out."""
 
-    name: str
-    """The key's."""
+    document: str
+    """What was asked for."""
     at: float
     """When it came, Unix seconds."""
     headers: dict[str, str]
@@ -47,23 +49,18 @@ class KeyAnswer(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PublishedKeys(ABC):
-    """What a provider can do, beside verifying, whose keys are fetched."""
+    """What a provider can do, beside verifying, whose keys are fetched. It is asked on the event loop: quickly."""
 
-    answer_headers: frozenset[str] = frozenset()
+    answer_headers: ClassVar[frozenset[str]] = frozenset()
     """Lower-case names of the headers that `accept` looks at."""
 
-    @property
     @abstractmethod
-    def fetches(self) -> bool:
-        """Whether this account may fetch at all; without, a key that is not configured is unknown for good."""
-
-    @abstractmethod
-    def request(self, name: str, now: float) -> KeyRequest:
-        """How the key called `name` is asked for at `now` (Unix seconds)."""
+    def request(self, document: str, now: float) -> KeyRequest:
+        """How `document` is asked for at `now` (Unix seconds)."""
 
     @abstractmethod
     def accept(self, answer: KeyAnswer, now: float) -> None:
-        """Check what came back, or what was kept of it, and know its keys from now on.
+        """Check a document, fresh or kept, and know its keys from now on.
 
         Args:
             answer: untrusted, wherever it comes from.
@@ -72,3 +69,7 @@ class PublishedKeys(ABC):
         Raises:
             VerificationError: it is not the provider's; nothing was changed.
         """
+
+    @abstractmethod
+    def knows(self, key: str) -> bool:
+        """Whether that key need not be fetched any more."""

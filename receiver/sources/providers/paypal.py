@@ -126,7 +126,7 @@ class PayPal(Provider, PublishedKeys):
         paypal_keys.split(address)
         key = self._certificates.key(address, now)
         if key is None:
-            raise KeyWanted(address)
+            raise KeyWanted(address, address)
         for index, webhook in enumerate(self._webhooks):
             try:
                 key.verify(signature, _signed(found[_ID], found[_TIME], webhook, callback.body), _PADDING, _HASH)
@@ -135,19 +135,18 @@ class PayPal(Provider, PublishedKeys):
             return index
         raise VerificationError("signature_mismatch")
 
-    @property
-    def fetches(self) -> bool:
-        """The certificates are public: any account may."""
-        return True
-
-    def request(self, name: str, now: float) -> KeyRequest:
-        """The certificate at the address `name`."""
+    def request(self, document: str, now: float) -> KeyRequest:
+        """The certificate at that address."""
         del now
-        return paypal_keys.request(name)
+        return paypal_keys.request(document)
 
     def accept(self, answer: KeyAnswer, now: float) -> None:
         """A leaf in PEM, and what stands between it and the root."""
-        self._certificates.learn(answer.name, answer.body, now)
+        self._certificates.learn(answer.document, answer.body, now)
+
+    def knows(self, key: str) -> bool:
+        """By its address."""
+        return self._certificates.knows(key)
 
     def read(self, callback: Callback) -> tuple[Fact, ...]:
         """One event; whether it is of the sandbox is told by whose certificate signed it."""

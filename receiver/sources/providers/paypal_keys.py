@@ -81,6 +81,10 @@ class Certificates:
         known.window.check(now)
         return known.public
 
+    def knows(self, address: str) -> bool:
+        """Whether what is published there is here."""
+        return address in self._known or address in self._given
+
     def learn(self, address: str, pem: bytes, now: float) -> None:
         """Believe what came from `address`, if it leads to a root, is valid now and bears the right name.
 
