@@ -13,6 +13,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from receiver.app.public import public_app
 from receiver.app.service import Service, required
+from receiver.certificates import Network
 from receiver.errors import EmitError, SettingsError
 from receiver.events import INTERNAL, Emitted, parse_exactly
 from receiver.followups import follow_up
@@ -193,14 +194,16 @@ class Receiver:
             raise SettingsError("settings: were given by the program, so there is nothing to read again")
         return load(self._folder)
 
-    def service(self, settings: Settings, *, clock: Clock = time.time) -> Service:
+    def service(self, settings: Settings, *, clock: Clock = time.time, network: Network | None = None) -> Service:
         """The server's half.
 
         Args:
             settings: as loaded.
             clock: Unix seconds, by which signed times are judged: for tests of callbacks that were once captured.
+            network: what keys are fetched over; default: the internet.
         """
-        return Service(settings, self.sources(settings), self.handlers, self.metrics, clock=clock)
+        sources = self.sources(settings)
+        return Service(settings, sources, self.handlers, self.metrics, clock=clock, network=network)
 
     def worker(self, settings: Settings) -> Worker:
         """The worker's half."""

@@ -1,7 +1,7 @@
 """How often one account may ask: whoever sends callbacks decides which keys are wanted, and may be a forger."""
 
-import time
 from dataclasses import dataclass, field
+from time import monotonic
 from typing import Final
 
 from receiver.errors import ReceiverError
@@ -33,7 +33,7 @@ class Limits:
 
     def ask(self, document: str) -> None:
         """It is asked for now."""
-        self._asked[document] = time.monotonic()
+        self._asked[document] = monotonic()
 
     def settle(self, document: str, error: ReceiverError | None) -> None:
         """What became of it."""
@@ -41,7 +41,7 @@ class Limits:
             self._results[document] = error
 
     def _forget(self) -> None:
-        over = time.monotonic() - AGAIN_SECONDS
+        over = monotonic() - AGAIN_SECONDS
         for document in [document for document, asked in self._asked.items() if asked <= over]:
             del self._asked[document]
             self._results.pop(document, None)

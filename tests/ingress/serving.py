@@ -9,6 +9,7 @@ from fastapi import FastAPI
 from receiver import Receiver
 from receiver.app.listeners import Listener, bind
 from receiver.app.public import public_app
+from receiver.certificates import Network
 from receiver.inbox import Inbox
 from receiver.ingress.intake import Intake
 from receiver.settings import Settings
@@ -43,13 +44,15 @@ class Serving:
 
 
 @asynccontextmanager
-async def serving(receiver: Receiver, settings: Settings, door: str = "fast") -> AsyncIterator[Serving]:
+async def serving(
+    receiver: Receiver, settings: Settings, door: str = "fast", network: Network | None = None
+) -> AsyncIterator[Serving]:
     """Run it; at the end it drains and writes its tally, as a program does."""
     if door == "mounted":
         async with _mounted(receiver) as served:
             yield served
         return
-    service = receiver.service(settings)
+    service = receiver.service(settings, network)
     doors = await service.start(public_app())
     bound = bind("127.0.0.1", 0, setting="port")
     listener = Listener(doors.app, bound, grace=1, protocol=doors.protocol if door == "fast" else None)
