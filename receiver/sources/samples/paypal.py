@@ -6,7 +6,7 @@ from typing import Final
 from receiver.sources.template import Sample
 
 
-def _event(event_type: str, resource_type: str, resource: Mapping[str, object], *, version: str = "2.0") -> Sample:
+def _event(event_type: str, resource_type: str, resource: Mapping[str, object]) -> Sample:
     return Sample(
         type=event_type,
         payload={
@@ -14,7 +14,6 @@ def _event(event_type: str, resource_type: str, resource: Mapping[str, object], 
             "event_version": "1.0",
             "create_time": "{utc}",
             "resource_type": resource_type,
-            "resource_version": version,
             "event_type": event_type,
             "summary": "Made up by receiver",
             "resource": resource,
@@ -59,5 +58,5 @@ SAMPLES: Final[Mapping[str, Sample]] = {
     "failed": _event("PAYMENT.CAPTURE.DENIED", "capture", _capture("DECLINED")),
     "refunded": _event("PAYMENT.CAPTURE.REFUNDED", "refund", _REFUND),
     "disputed": _event("CUSTOMER.DISPUTE.CREATED", "dispute", _DISPUTE),
-    "renewed": _event("PAYMENT.SALE.COMPLETED", "sale", _SALE, version="1.0"),
+    "renewed": _event("PAYMENT.SALE.COMPLETED", "sale", _SALE),
 }
