@@ -100,7 +100,12 @@ class Service:
         self._metrics.depth.set_function(lambda: self._inbox.depth if self._inbox else 0)
         await self._inbox.open()
         self._partitions = await keep_partitions(self._engine)
-        self._keyring = Keyring(Shelf(KeptKeys(client), settings.certificate_folder), self._metrics, self._network)
+        self._keyring = Keyring(
+            Shelf(KeptKeys(client), settings.certificate_folder),
+            self._metrics,
+            clock=self._clock,
+            network=self._network,
+        )
         self._intake = Intake(
             keyring=self._keyring,
             inbox=self._inbox,

@@ -1,7 +1,7 @@
 """Makes a provider know a key that a callback named: once for all who wait, seldom, and without holding up others."""
 
 import asyncio
-import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 from weakref import WeakKeyDictionary
@@ -39,10 +39,14 @@ class Keyring:
     Args:
         shelf: where documents are kept.
         metrics: counts fetches.
-        network: the world outside.
+        clock: Unix seconds, by which certificates are valid.
+        network: the world outside; default: the internet.
     """
 
-    def __init__(self, shelf: Shelf, metrics: IngressMetrics, network: Network | None = None) -> None:
+    def __init__(
+        self, shelf: Shelf, metrics: IngressMetrics, *, clock: Callable[[], float], network: Network | None = None
+    ) -> None:
+        self._clock = clock
         self._shelf = shelf
         self._metrics = metrics
         self._network = network or Network()
@@ -68,15 +72,12 @@ class Keyring:
         task = account.under_way.get(wanted.document) or self._begin(account, source, provider, wanted)
         self._waiting += 1
         try:
-            async with asyncio.timeout(seconds):
-                error = await asyncio.shield(task)
-        except TimeoutError:
-            raise KeyUnavailable("the key did not come in time") from None
+            await asyncio.wait({task}, timeout=seconds)
         finally:
             self._waiting -= 1
         if provider.knows(wanted.key):
             return
-        raise error or VerificationError("key_unknown")
+        raise _result(task) or VerificationError("key_unknown")
 
     async def close(self) -> None:
         """Give up what is under way."""
@@ -100,8 +101,7 @@ class Keyring:
 
         def done(ended: "asyncio.Task[ReceiverError | None]") -> None:
             del account.under_way[wanted.document]
-            failed = ended.cancelled() or ended.exception() is not None
-            account.limits.settle(wanted.document, KeyUnavailable("it failed") if failed else ended.result())
+            account.limits.settle(wanted.document, _result(ended))
 
         task.add_done_callback(done)
         return task
@@ -119,7 +119,7 @@ class Keyring:
             self._metrics.fetched(source.name, "failed")
             return KeyUnavailable("the key could not be fetched")
         try:
-            provider.accept(answer, time.time())
+            provider.accept(answer, self._clock())
         except VerificationError as error:
             log.warning("key_refused", source=source.name, reason=error.reason)
             self._metrics.fetched(source.name, "refused")
@@ -130,12 +130,23 @@ class Keyring:
         return None
 
     async def _fetch(self, provider: PublishedKeys, document: str) -> KeyAnswer:
-        response = await download(provider.request(document, time.time()), self._network, FETCH_SECONDS)
+        response = await download(provider.request(document, self._clock()), self._network, FETCH_SECONDS)
         headers = {name: value for name, value in response.headers.items() if name in provider.answer_headers}
-        return KeyAnswer(document=document, at=time.time(), headers=headers, body=response.content)
+        return KeyAnswer(document=document, at=self._clock(), headers=headers, body=response.content)
 
     def _remember(self, source: Source, provider: PublishedKeys, answer: KeyAnswer) -> None:
         try:
-            provider.accept(answer, time.time())
+            provider.accept(answer, self._clock())
         except VerificationError as error:
             log.warning("kept_key_refused", source=source.name, reason=error.reason)
+
+
+def _result(task: "asyncio.Task[ReceiverError | None]") -> ReceiverError | None:
+    """What went wrong, as far as is known now."""
+    if not task.done() or task.cancelled():
+        return KeyUnavailable("the key did not come in time")
+    fault = task.exception()
+    if fault is not None:  # ours, and no reason to refuse a callback for good
+        log.error("key_fetch_failed", error=type(fault).__name__, exc_info=fault)
+        return KeyUnavailable("the key could not be fetched")
+    return task.result()

@@ -45,12 +45,6 @@ HINTS: Final[Mapping[str, str]] = {
     "type_missing": "the header with the event's type is not there: a proxy that drops unknown headers",
     "query_malformed": "the query, which is signed, is not as it was sent: a proxy that rewrites or drops it",
     "item_malformed": "an item of the batch is not as the provider writes it, so its signature cannot be checked",
-    "certificate_missing": "the certificate that should come along is not there",
-    "certificate_malformed": "what should be a certificate is none: cut short, or decoded once too often",
-    "certificate_untrusted": "the certificate leads to no root that is configured, or names somebody else: a"
-    " root of the other environment (test and production have their own), or a forgery",
-    "certificate_expired": "the certificate is not valid now: a replayed capture (give its time with --at), or a"
-    " clock that is off",
     "form_duplicate_name": "the form has a field twice, so nobody can say which value was signed",
 }
 

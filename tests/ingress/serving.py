@@ -52,7 +52,7 @@ async def serving(
         async with _mounted(receiver) as served:
             yield served
         return
-    service = receiver.service(settings, network)
+    service = receiver.service(settings, network=network)
     doors = await service.start(public_app())
     bound = bind("127.0.0.1", 0, setting="port")
     listener = Listener(doors.app, bound, grace=1, protocol=doors.protocol if door == "fast" else None)
