@@ -40,7 +40,7 @@ class Program:
         shutil.copy(SHOP, folder)
         lines = [f"{name} = {json.dumps(value)}" for name, value in settings.items()]
         for name, source in sources.items():
-            lines += [f"[sources.{name}]", *(f"{key} = {json.dumps(value)}" for key, value in source.items())]
+            lines += [f"[sources.{name}]", *(f"{key} = {toml(value)}" for key, value in source.items())]
         (folder / "receiver.toml").write_text("\n".join(lines))
 
     @property
@@ -119,6 +119,15 @@ def ended(process: subprocess.Popen[bytes], seconds: float = SECONDS) -> int | N
     """The status of a process that is to end by itself; None if it did not."""
     wait_for(lambda: process.poll() is not None, seconds)
     return process.returncode
+
+
+def toml(value: object) -> str:
+    """A value as TOML writes it: as JSON does, but for tables."""
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{json.dumps(name)} = {toml(part)}" for name, part in value.items()) + "}"
+    if isinstance(value, list):
+        return f"[{', '.join(toml(part) for part in value)}]"
+    return json.dumps(value)
 
 
 def _path() -> str:
