@@ -14,6 +14,7 @@ import typer
 from prometheus_client import CollectorRegistry
 
 import receiver
+import receiver.providers
 import receiver.testing
 from receiver.cli.exits import MEANINGS, Exit
 from receiver.cli.main import app
@@ -197,3 +198,28 @@ def test_public_names_stand_there(module: object, name: str) -> None:
     for member, value in vars(thing).items():
         if not member.startswith("_") and (inspect.isfunction(value) or member in Event.__annotations__):
             assert f"`{member}" in section, member
+
+
+OWN = page("python.md").partition("## `receiver.providers`")[2]
+MODULES = {name for name in receiver.providers.__all__ if inspect.ismodule(getattr(receiver.providers, name))}
+
+
+@pytest.mark.parametrize("name", sorted(set(receiver.providers.__all__) - MODULES))
+def test_what_providers_are_made_of_stands_there(name: str) -> None:
+    thing = getattr(receiver.providers, name)
+    text = sections(OWN).get(name) or next(row for row in OWN.splitlines() if row.startswith(f"| `{name}` |"))
+    methods = [member for member, value in vars(thing).items() if inspect.isroutine(value) or _is_class_method(value)]
+    members = [*getattr(thing, "__annotations__", ()), *methods]
+    assert [member for member in members if not member.startswith("_") and f"`{member}" not in text] == []
+
+
+def _is_class_method(value: object) -> bool:
+    return isinstance(value, classmethod)
+
+
+@pytest.mark.parametrize("name", sorted(MODULES))
+def test_helpers_that_stand_there_exist(name: str) -> None:
+    row = next(row for row in OWN.splitlines() if row.startswith(f"| `{name}` |"))
+    named = re.findall(r"`(\w+)", row.partition("|")[2].partition("|")[2])
+    assert named
+    assert [helper for helper in named if not hasattr(getattr(receiver.providers, name), helper)] == []

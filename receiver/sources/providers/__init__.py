@@ -1,16 +1,12 @@
-"""The providers that are built in, one file each, and those that other packages bring along.
-
-A package brings a provider as an entry point in the group `receiver.providers`: its name is the provider's, and it
-points at the class.
-"""
+"""The providers that are built in, one file each, and how any is found by its name."""
 
 from collections.abc import Mapping
-from functools import cache
-from importlib.metadata import EntryPoint, entry_points
+from difflib import get_close_matches
 from typing import Final
 
 from receiver.errors import SettingsError
 from receiver.sources.base import Provider
+from receiver.sources.installed import brought, installed, load
 from receiver.sources.providers.adyen import Adyen
 from receiver.sources.providers.alipay import Alipay
 from receiver.sources.providers.braintree import Braintree
@@ -38,8 +34,6 @@ from receiver.sources.providers.unionpay import UnionPay
 from receiver.sources.providers.wechatpay import WeChatPay
 from receiver.sources.providers.wise import Wise
 from receiver.sources.providers.xendit import Xendit
-
-GROUP: Final = "receiver.providers"
 
 PROVIDERS: Final[Mapping[str, type[Provider]]] = {
     provider.name: provider
@@ -78,36 +72,25 @@ PROVIDERS: Final[Mapping[str, type[Provider]]] = {
 
 def provider_names() -> list[str]:
     """Of all that are built in or installed, in alphabetical order."""
-    return sorted({*PROVIDERS, *_installed()})
+    return sorted({*PROVIDERS, *installed()})
 
 
 def find_provider(name: str) -> type[Provider]:
-    """The provider called `name`: a built-in one first.
+    """The provider called `name`.
 
     Raises:
-        SettingsError: there is none, or what is installed under that name is no provider.
+        SettingsError: there is none, what is installed under that name is none, or it has a built-in one's name.
     """
     if name in PROVIDERS:
+        if name in installed():
+            raise SettingsError(f"provider: {name!r} is built in; {brought(name)} needs another name")
         return PROVIDERS[name]
-    if name not in _installed():
-        raise SettingsError(f"provider: {name!r} is none of {', '.join(provider_names())}")
-    return _loaded(_installed()[name])
-
-
-@cache
-def _installed() -> Mapping[str, EntryPoint]:
-    return {entry.name: entry for entry in entry_points(group=GROUP)}
-
-
-@cache
-def _loaded(entry: EntryPoint) -> type[Provider]:
-    try:
-        found = entry.load()
-    except Exception as error:
-        raise SettingsError(f"provider: {entry.name!r} ({entry.value}) cannot be imported: {error}") from error
-    if not (isinstance(found, type) and issubclass(found, Provider) and found.name == entry.name):
-        raise SettingsError(f"provider: {entry.value} is no provider called {entry.name!r}")
-    return found
+    if name in installed():
+        return load(name)
+    names = provider_names()
+    near = get_close_matches(name, names, 1)
+    meant = f"; did you mean {near[0]!r}?" if near else ""
+    raise SettingsError(f"provider: {name!r} is none of {', '.join(names)}{meant}")
 
 
 def made_up(name: str) -> dict[str, object]:
