@@ -107,6 +107,8 @@ class Provider(ABC):
     """The most of them, if they differ."""
     signature_header: ClassVar[bytes | None] = None
     """Lower-case name of the header that holds the signature; None: it stands in the body, or there is none."""
+    signature_repeats: ClassVar[bool] = False
+    """That header may come several times, each time with another signature, of which any may match."""
     signature_member: ClassVar[tuple[str | int, ...]] = ()
     """Where it stands in the body, if in no header: the way to a member, or a form's parameter."""
     timestamp_header: ClassVar[bytes | None] = None

@@ -113,8 +113,10 @@ def keyed_with_a_public_key(one: Account, callback: Callback) -> Callback | None
     return with_signature(one, callback, b64encode(digest))
 
 
-def conflicting(one: Account, callback: Callback) -> Callback:
+def conflicting(one: Account, callback: Callback) -> Callback | None:
     """The good one and another, in two headers or parameters."""
+    if one.kind.signature_repeats:
+        return None
     return with_signature(one, callback, signature(one, callback), b"0")
 
 
@@ -165,7 +167,7 @@ FORGERIES: Mapping[str, tuple[Forge, set[str]]] = {
     "time of 400 digits": (timed(b"9" * 400), TIME),
     "time with a fraction": (lambda one, callback: with_time(one, callback, b"%d.9" % time.time()), TIME),
     "time in Arabic digits": (timed("١٧٦٠٠٠٠٠٠٠".encode()), TIME),
-    "two times": (timed(b"1", b"2"), {"timestamp_malformed", "header_conflict"}),
+    "two times": (timed(b"1", b"2"), {"timestamp_malformed", "signature_malformed", "header_conflict"}),
 }
 UNCHECKED = {"signature_mismatch", "header_malformed", "header_conflict"}
 """Why a time is refused that is signed but not judged: it is not the one that was signed."""

@@ -24,6 +24,7 @@ class Mollie(HmacProvider):
     trust: ClassVar[Trust] = "none"
     at_best: ClassVar[Trust] = "signed"
     signature_header = b"x-mollie-signature"
+    signature_repeats = True
     keep_headers: ClassVar[frozenset[bytes]] = frozenset({b"content-type", signature_header})
     retry_horizon: ClassVar[dt.timedelta] = dt.timedelta(hours=26)
     answer_deadline: ClassVar[dt.timedelta] = dt.timedelta(seconds=15)
