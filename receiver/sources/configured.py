@@ -3,7 +3,8 @@
 import datetime as dt
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -13,6 +14,8 @@ from receiver.events import INTERNAL, Callback, Verified
 from receiver.settings import Settings, SourceSettings
 from receiver.sources.base import Provider, Signed
 from receiver.sources.given import given_options, given_windows
+from receiver.sources.live import LiveKeys
+from receiver.sources.options import Option
 from receiver.sources.providers import find_provider
 from receiver.sources.windows import Window
 
@@ -33,6 +36,15 @@ class Source:
     """What operators call the keys, in the order in which verification counts them."""
     windows: Mapping[int, Window] = field(default_factory=dict)
     """When keys are good, by that order; those that are always good are left out."""
+    live: LiveKeys | None = None
+    """Verifies where some keys are good only for a time; None: all of them always are."""
+    options: Mapping[str, Option] = field(default_factory=dict, repr=False)
+    """Its settings, secrets among them."""
+
+    @property
+    def key_settings(self) -> tuple[str, ...]:
+        """Where the keys stand, in the same order."""
+        return self.provider.key_labels(self.options)
 
     def key_label(self, index: int) -> str | None:
         """What operators call the key that matched, None where nothing was verified."""
@@ -46,21 +58,23 @@ class Source:
         """
         if not self.verified:
             return Verified(facts=self.provider.read(callback), secret=-1)
-        verified = self.provider.verify(callback, now)
-        if self.windows and verified.secret in self.windows:
-            self.windows[verified.secret].check(now)
-        return verified
+        if self.live is not None:
+            return self.live.verify(callback, now)
+        return self.provider.verify(callback, now)
 
     def content(self, body: bytes) -> object:
         """What handlers get as `event.data`. Raises ValueError if the body cannot be read."""
         return self.provider.content(body)
 
     def sign(self, payload: Mapping[str, object], now: float) -> Signed:
-        """The callback that the provider would send at `now` (Unix seconds).
+        """The callback that the provider would send at `now` (Unix seconds), with a key that is good then if it can.
 
         Raises:
             SettingsError: the source has no key to sign with; the message begins with the setting's full name.
         """
+        if self.live is not None:
+            with suppress(SettingsError):  # the key that signs may belong to one that is not good
+                return self.live.at(now).sign(payload, now)
         try:
             return self.provider.sign(payload, now)
         except SettingsError as error:
@@ -103,20 +117,37 @@ def _source(name: str, settings: SourceSettings, retention_days: int, folder: Pa
             f"retention_days: {retention_days} is too short for {prefix}: {provider.title} repeats for {hours} hours"
         )
     verified = settings.verification != "none"
-    options = given_options(provider, settings.model_extra or {}, prefix, folder, verified=verified)
+    given = settings.model_extra or {}
+    options = given_options(provider, given, prefix, folder, verified=verified)
+    named = given_windows(provider, given, prefix)
     try:
         built = provider(options)
+        where = provider.key_labels(options)
+        windows = {index: named[setting] for index, setting in enumerate(where) if setting in named}
+        live = LiveKeys(built, options, windows) if any(w.limited for w in windows.values()) else None
     except SettingsError as error:
         raise SettingsError(f"{prefix}.{error}") from None
-    labels = provider.key_labels(options)
-    windows = given_windows(provider, settings.model_extra or {}, prefix)
     return Source(
         name=name,
         provider=built,
         verified=verified,
-        key_labels=tuple(windows[label].name or label if label in windows else label for label in labels),
-        windows={index: windows[label] for index, label in enumerate(labels) if label in windows},
+        key_labels=_labels(where, named, prefix),
+        windows=windows,
+        live=live,
+        options=options,
     )
+
+
+def _labels(where: Sequence[str], named: Mapping[str, Window], prefix: str) -> tuple[str, ...]:
+    """The keys' names, else their settings. One name for two would hide which of them is still used."""
+    taken: dict[str, str] = {}
+    labels = []
+    for setting in where:
+        label = (named[setting].name if setting in named else None) or setting
+        if taken.setdefault(label, setting) != setting:
+            raise SettingsError(f"{prefix}.{setting}.name: {label!r} is what {taken[label]} is called")
+        labels.append(label)
+    return tuple(labels)
 
 
 def _provider(name: str, prefix: str) -> type[Provider]:

@@ -5,8 +5,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from receiver.errors import SettingsError, VerificationError
+from receiver.errors import SettingsError
 
+_LONGEST_NAME: Final = 64
 _MEMBERS: Final = frozenset({"value", "name", "not_before", "not_after"})
 
 
@@ -21,16 +22,18 @@ class Window:
     not_after: float | None = None
     """Unix seconds; from then on it does not."""
 
-    def check(self, now: float) -> None:
-        """Refuse what was signed with a key that is not good at `now` (Unix seconds).
+    @property
+    def limited(self) -> bool:
+        """Whether there is a time at which the key is not good."""
+        return self.not_before is not None or self.not_after is not None
 
-        Raises:
-            VerificationError: `key_not_yet_valid` or `key_expired`.
-        """
+    def closed(self, now: float) -> str | None:
+        """Why the key is not good at `now` (Unix seconds): `key_not_yet_valid`, `key_expired`; None: it is good."""
         if self.not_before is not None and now < self.not_before:
-            raise VerificationError("key_not_yet_valid")
+            return "key_not_yet_valid"
         if self.not_after is not None and now >= self.not_after:
-            raise VerificationError("key_expired")
+            return "key_expired"
+        return None
 
 
 def is_entry(value: object) -> bool:
@@ -51,17 +54,23 @@ def read_window(entry: Mapping[str, object], setting: str) -> Window:
     unknown = sorted(entry.keys() - _MEMBERS)
     if unknown:
         raise SettingsError(f"{setting}.{unknown[0]}: unknown; a key has value, name, not_before, not_after")
-    name = entry.get("name")
-    if name is not None and not (isinstance(name, str) and name.strip()):
-        raise SettingsError(f"{setting}.name: must be a word")
     window = Window(
-        name=name,
+        name=_name(entry.get("name"), f"{setting}.name"),
         not_before=_moment(entry.get("not_before"), f"{setting}.not_before"),
         not_after=_moment(entry.get("not_after"), f"{setting}.not_after"),
     )
     if window.not_before is not None and window.not_after is not None and window.not_before >= window.not_after:
         raise SettingsError(f"{setting}.not_after: is not after not_before, so the key would never be good")
     return window
+
+
+def _name(value: object, setting: str) -> str | None:
+    """It becomes a label of metrics and is stored with events, so it must be something that both take."""
+    if value is None:
+        return None
+    if not (isinstance(value, str) and value.strip() and value.isprintable() and len(value) <= _LONGEST_NAME):
+        raise SettingsError(f"{setting}: must be a word of at most {_LONGEST_NAME} characters, all of them printable")
+    return value
 
 
 def _moment(value: object, setting: str) -> float | None:
