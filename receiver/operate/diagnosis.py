@@ -64,6 +64,17 @@ def diagnose(provider: Provider, callback: Callback, reason: str, at: float) -> 
     return None
 
 
+def right_at_its_own_time(provider: Provider, callback: Callback, reason: str) -> bool:
+    """Whether nothing but the time is wrong: the signature is right at the moment that it names.
+
+    Args:
+        provider: with the keys that count.
+        callback: as captured.
+        reason: why it failed.
+    """
+    return reason in _ABOUT_TIME and any(_verifies(provider, callback, sent) for sent in _times(provider, callback))
+
+
 def _variants(body: bytes) -> Iterator[tuple[str, bytes]]:
     for change, undo in _UNDO:
         try:

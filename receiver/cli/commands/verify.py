@@ -48,7 +48,8 @@ def verify(
 
     Says that it is valid, with id, type and entity, or why it is not; exits 1 then.
 
-    Without --key or --source it is checked with the only configured source of that provider.
+    Without --key or --source it is checked with the only configured source of that provider. `receiver secrets check`
+    says for each key of a source whether it matches.
     """
     from receiver.operate.verdict import judge
 
