@@ -70,8 +70,9 @@ def _ensure(folder: Path, name: str) -> None:
     for lock in (_BUILD, name):
         if stamp.keys().isdisjoint({lock, *_PART_OF.get(lock, ())}):
             path = _LOCKS / f"{lock}.txt"
+            digest = _digest(path)  # before: the file may change while it is being installed
             install_locked(folder, path)
-            stamp = _write(folder, {**stamp, lock: _digest(path)})
+            stamp = _write(folder, {**stamp, lock: digest})
     project = _digest(_ROOT / "pyproject.toml")
     if stamp.get("project") != project:
         install(folder, "--no-deps", "--no-build-isolation", "--editable", str(_ROOT))

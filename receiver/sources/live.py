@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from receiver.errors import SettingsError, VerificationError
 from receiver.events import Callback, Verified
 from receiver.sources.base import Provider
+from receiver.sources.fetched import PublishedKeys
 from receiver.sources.options import Option, labels, table, texts
 from receiver.sources.windows import Window
 
@@ -77,6 +78,8 @@ class LiveKeys:
         good = tuple(index for index in range(len(settings)) if self._closed(index, moment) is None)
         if not good:
             return _Span(provider=self._every, indices=())
+        if isinstance(self._every, PublishedKeys):  # what is fetched is known to one of them, and all verify with it
+            return _Span(provider=self._every, indices=tuple(range(len(settings))))
         try:
             return _Span(
                 provider=with_keys(type(self._every), options, {settings[index] for index in good}), indices=good

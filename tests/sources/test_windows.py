@@ -110,6 +110,8 @@ def test_an_old_key_ends_and_the_new_one_goes_on(name: str) -> None:
     kinds = PROVIDERS[name].settings
     old, new = dict(account(name)), dict(account(name, 1))
     # One account: what is no key is the same in both.
+    if name == "paypal":  # its key is an id, and ours is always the same
+        old = {**new, "webhook_id": ["1JE4291016473214D"]}
     alike = {part for part in new if part in kinds and not (kinds[part].key or kinds[part].many)}
     old |= {part: new[part] for part in alike if not part.startswith("signing")}
     source = built(rotated(name, old, new, not_after=END))
