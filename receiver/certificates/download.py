@@ -72,7 +72,13 @@ async def _ask(client: httpx.AsyncClient, request: KeyRequest, place: tuple[str,
     # To the address that was looked at, not to the name: asked again, it might say another. TLS still wants the name.
     address, port = place
     url = httpx.URL(scheme="https", host=address, port=port, path=request.path)
-    headers = {"Accept": "*/*", "Accept-Encoding": "identity", **request.headers, "Host": request.host}
+    headers = {
+        "Accept": "*/*",
+        "User-Agent": "receiver",
+        "Accept-Encoding": "identity",
+        **request.headers,
+        "Host": request.host,
+    }
     extensions = {"sni_hostname": request.host}
     async with client.stream("GET", url, headers=headers, extensions=extensions) as response:
         if response.status_code != _OK:

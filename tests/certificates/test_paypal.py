@@ -169,6 +169,7 @@ FAILURES: Mapping[str, Callable[[Game], bytes]] = {
         b"HTTP/1.1 302 Found\r\nlocation: https://evil.example/\r\ncontent-length: 0\r\n\r\n"
     ),
     "redirect to itself": lambda _: f"HTTP/1.1 307 x\r\nlocation: {ADDRESS}\r\ncontent-length: 0\r\n\r\n".encode(),
+    "redirect on the same server": lambda _: b"HTTP/1.1 302 x\r\nlocation: /x\r\ncontent-length: 0\r\n\r\n",
     "redirect with the certificate": lambda g: said(g.chain).replace(b"200 OK", b"301 Moved"),
     "not found": lambda _: said(None),
     "their fault": lambda _: b"HTTP/1.1 500 x\r\ncontent-length: 0\r\n\r\n",

@@ -15,7 +15,7 @@ from binascii import b2a_base64
 from collections.abc import Mapping
 from typing import ClassVar, Final
 
-from cryptography.exceptions import InvalidSignature, InvalidTag
+from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
 from cryptography.hazmat.primitives.hashes import SHA256
 
@@ -23,14 +23,15 @@ from receiver.errors import SettingsError, VerificationError
 from receiver.events import Callback, Fact, parse_exactly
 from receiver.sources import documents, new_keys, signatures, times
 from receiver.sources.base import About, Ack, Provider, Setting, Signed
+from receiver.sources.fetched import KeyAnswer, KeyRequest, KeyWanted, PublishedKeys
 from receiver.sources.options import Option
-from receiver.sources.providers import wechatpay_keys
+from receiver.sources.providers import wechatpay_keys, wechatpay_published
+from receiver.sources.providers.wechatpay_resource import ALGORITHM, opened
 from receiver.sources.samples.wechatpay import SAMPLES
 
 TOLERANCE: Final = 300
 """Seconds; unlike with other providers exactly this old is too old already, as in the official SDK."""
 SIGNATURE_TYPE: Final = b"WECHATPAY2-SHA256-RSA2048"
-ALGORITHM: Final = "AEAD_AES_256_GCM"
 _PROBE: Final = b"WECHATPAY/SIGNTEST/"
 """WeChat sends callbacks with such signatures to see whether they are refused."""
 _SERIAL: Final = b"wechatpay-serial"
@@ -60,15 +61,11 @@ _ENTITIES: Final = (
 )
 """Where the object is named. The merchant's number of a payment comes first: it stands in paid, failed and refunded
 alike, while a failed payment has no `transaction_id`, and all of one payment must share a lane."""
-_NONCE_BYTES: Final = range(8, 129)
-"""What the cipher can take; WeChat's are 12."""
-_TAG_BYTES: Final = 16
-"""What proves the text; it stands at the ciphertext's end."""
 _PADDING: Final = PKCS1v15()
 _HASH: Final = SHA256()
 
 
-class WeChatPay(Provider):
+class WeChatPay(Provider, PublishedKeys):
     """One merchant number of WeChat Pay."""
 
     name: ClassVar[str] = "wechatpay"
@@ -88,15 +85,24 @@ class WeChatPay(Provider):
             secret=True,
             many=True,
         ),
+        "merchant_key": Setting(
+            help="the merchant's own private key, with which platform certificates are fetched", secret=True
+        ),
+        "merchant_id": Setting(help="the merchant's number (mchid), for the same"),
+        "merchant_serial": Setting(help="the serial number of the merchant's own certificate, for the same"),
         "signing_key": Setting(help="for tests: the private key, in PEM, that plays WeChat Pay", secret=True),
     }
-    needs: ClassVar[tuple[tuple[str, ...], ...]] = (("certificates", "public_keys"), ("api_v3_key",))
+    needs: ClassVar[tuple[tuple[str, ...], ...]] = (
+        ("certificates", "public_keys", "merchant_key"),
+        ("api_v3_key",),
+    )
     keep_headers: ClassVar[frozenset[bytes]] = _WANTED | {b"content-type", b"request-id"}
     # Payments 24 h 4 min; transfers 22 h 53 min.
     retry_horizon: ClassVar[dt.timedelta] = dt.timedelta(hours=25)
     answer_deadline: ClassVar[dt.timedelta] = dt.timedelta(seconds=5)
     success: ClassVar[Ack] = Ack(status=204)
     signature_header = _SIGNATURE
+    answer_headers = wechatpay_published.HEADERS
     timestamp_header = _TIMESTAMP
     time_window = dt.timedelta(seconds=TOLERANCE)
     differs = (("create_time",), ("summary",))
@@ -120,12 +126,14 @@ class WeChatPay(Provider):
         """Parse the keys."""
         self._verifiers = wechatpay_keys.verifiers(options)
         self._ciphers = wechatpay_keys.ciphers(options)
+        self._published = wechatpay_published.Published(options, self._ciphers, self._verifiers)
         self._signer = wechatpay_keys.signer(options, self._verifiers)
 
     @classmethod
     def key_labels(cls, options: Mapping[str, Option]) -> tuple[str, ...]:
-        """One for each serial: a file may hold several certificates."""
-        return wechatpay_keys.labels(options)
+        """One for each serial, since a file may hold several certificates; and one for all that are fetched."""
+        fetched = ("fetched",) if "merchant_key" in options else ()
+        return wechatpay_keys.labels(options) + fetched
 
     @classmethod
     def made_up(cls) -> dict[str, object]:
@@ -146,18 +154,42 @@ class WeChatPay(Provider):
         if found.get(_SIGNATURE_TYPE, SIGNATURE_TYPE) != SIGNATURE_TYPE:
             raise VerificationError("signature_type_unknown")
         signatures.within(signatures.timestamp(found[_TIMESTAMP]), now, TOLERANCE, edge=False)
-        verifier = self._verifiers.get(wechatpay_keys.serial(found[_SERIAL].decode()))
-        if verifier is None:
-            raise VerificationError("key_unknown")
         signature = None if found[_SIGNATURE].startswith(_PROBE) else signatures.strict_base64(found[_SIGNATURE])
         if signature is None:
             raise VerificationError("signature_malformed")
+        verifier = self._verifier(wechatpay_keys.serial(found[_SERIAL].decode()), now)
         signed = b"%b\n%b\n%b\n" % (found[_TIMESTAMP], found[_NONCE], callback.body)
         try:
             verifier.key.verify(signature, signed, _PADDING, _HASH)
         except InvalidSignature:
             raise VerificationError("signature_mismatch") from None
         return verifier.index
+
+    def _verifier(self, serial: str, now: float) -> wechatpay_keys.Verifier:
+        """The key of that serial, configured or fetched."""
+        verifier = self._verifiers.get(serial)
+        if verifier is not None:
+            return verifier
+        fetched = self._published.key(serial, now)
+        if fetched is not None:
+            return wechatpay_keys.Verifier(len(self._verifiers), fetched)
+        if self._published.may_have(serial):
+            raise KeyWanted(serial, wechatpay_published.DOCUMENT)
+        raise VerificationError("key_unknown")
+
+    def request(self, document: str, now: float) -> KeyRequest:
+        """There is one document: the list of all certificates."""
+        del document
+        return self._published.request(now)
+
+    def accept(self, answer: KeyAnswer, now: float) -> None:
+        """The list; dates are checked when a callback names a certificate."""
+        del now
+        self._published.accept(answer)
+
+    def knows(self, key: str) -> bool:
+        """By its serial."""
+        return self._published.knows(key)
 
     def read(self, callback: Callback) -> tuple[Fact, ...]:
         """One notification; `resource_undecryptable` asks for a resend, since our key is wrong, not the callback."""
@@ -179,13 +211,7 @@ class WeChatPay(Provider):
         resource = document.get("resource")
         if resource is None:
             raise documents.UnreadableError("resource_missing")
-        ciphertext, nonce, associated = _sealed(resource)
-        for cipher in self._ciphers:
-            try:
-                return cipher.decrypt(nonce, ciphertext, associated)
-            except InvalidTag:
-                continue
-        raise documents.UnreadableError("resource_undecryptable")
+        return opened(resource, self._ciphers)
 
     def render(self, payload: Mapping[str, object], now: float) -> bytes:
         """The payload with its `resource`, given in clear, encrypted."""
@@ -253,17 +279,3 @@ class WeChatPay(Provider):
             odd=resource_odd if undecryptable else id_odd or type_odd or resource_odd,
             retry=undecryptable,
         )
-
-
-def _sealed(resource: object) -> tuple[bytes, bytes, bytes]:
-    """Ciphertext, nonce and associated data of a resource; the last may be missing."""
-    algorithm, ciphertext, nonce = (documents.member(resource, name) for name in ("algorithm", "ciphertext", "nonce"))
-    associated = documents.member(resource, "associated_data") or ""
-    if algorithm != ALGORITHM or not (
-        isinstance(ciphertext, str) and isinstance(nonce, str) and isinstance(associated, str)
-    ):
-        raise documents.UnreadableError("resource_malformed")
-    sealed = signatures.strict_base64(ciphertext.encode())
-    if sealed is None or len(sealed) < _TAG_BYTES or len(nonce.encode()) not in _NONCE_BYTES:
-        raise documents.UnreadableError("resource_malformed")
-    return sealed, nonce.encode(), associated.encode()
