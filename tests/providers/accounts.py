@@ -9,6 +9,7 @@ from pathlib import Path
 from receiver.events import Callback
 from receiver.settings import made
 from receiver.sources import PROVIDERS, Provider, Signed, Source, build_sources, made_up
+from receiver.sources.template import headers_in
 from tests.ingress.wire import request
 
 RETIRED = "2020-01-01T00:00:00Z"
@@ -43,8 +44,8 @@ class Account:
         return arrived(self.source.sign(self.payload(what, now=now), time.time() if now is None else now))
 
     def sealed(self, body: bytes) -> Callback:
-        """Any bytes at all, signed now."""
-        return arrived(self.source.provider.seal(body, time.time()))
+        """Any bytes at all, signed now, with the headers that go along with the first sample."""
+        return arrived(self.source.provider.seal(body, time.time(), headers_in(self.payload())))
 
 
 def arrived(signed: Signed) -> Callback:

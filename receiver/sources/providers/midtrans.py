@@ -156,10 +156,11 @@ def _signature(signed: bytes, secret: bytes) -> bytes:
     return hashlib.sha512(signed + secret).hexdigest().encode()
 
 
-def _name(document: Mapping[str, object]) -> str:
+def _name(document: Mapping[str, object]) -> object:
     """What operators call the event: transaction, status, status code and, if there is one, the last refund."""
-    if not document.get("transaction_id"):
-        return ""
+    transaction = document.get("transaction_id")
+    if not (isinstance(transaction, str) and transaction):
+        return "" if transaction is None else transaction  # missing, or nothing that an event can be called by
     refunds = document.get("refunds")
     last = refunds[-1] if isinstance(refunds, list) and refunds else {}
     refund = documents.member(last, "refund_key") or document.get("refund_amount")
