@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from urllib.parse import quote
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from receiver.errors import VerificationError
@@ -48,7 +48,13 @@ def signed(secret: str, data_id: str, request_id: str, sent: object = NOW) -> st
     return f"ts={sent},v1={hmac.new(secret.encode(), text.encode(), hashlib.sha256).hexdigest()}"
 
 
+def untouched(body: bytes, signature: str) -> tuple[bytes, str]:
+    return body, signature
+
+
 @MODEST
+@example(secrets=("new", "old"), ids=("1", "2"), requests=("a", "b"), sent=NOW, change=untouched)
+@example(secrets=("new", "old"), ids=("1", ""), requests=("a", ""), sent=NOW * 1000, change=untouched)
 @given(
     secrets=st.tuples(SECRETS, SECRETS),
     ids=st.tuples(IDS, IDS),

@@ -36,6 +36,8 @@ def untouched(body: bytes, signature: str) -> tuple[bytes, str]:
 
 
 @MODEST
+@example(secrets=("new", "old"), content={}, prefix="", change=untouched)
+@example(secrets=("new", "old"), content={}, prefix="sha256=", change=untouched)
 @example(secrets=("new", "old"), content={}, prefix="sha256=sha256=", change=untouched)
 @given(
     secrets=st.tuples(SECRETS, SECRETS),
