@@ -71,8 +71,8 @@ class Midtrans(Provider):
         unsigned="All else, `transaction_status`, `fraud_status`, `transaction_id` and `refund_amount` among them: who "
         "has seen a notification can make a `capture` into a `settlement`, or a `settlement` into a `refund` or a "
         "`chargeback`: they have one status code. And nothing stands between the three that are signed, so a digit may "
-        "be moved from one into the next: order `a-1` of `200200.00` can be told as order `a-1200` of `200.00`. The trust is "
-        "`partial`: ask `GET /v2/{order_id}/status` and compare status, order and amount before money moves.",
+        "be moved from one into the next: order `a-1` of `200200.00` can be told as order `a-1200` of `200.00`. The "
+        "trust is `partial`: ask `GET /v2/{order_id}/status` and compare status, order and amount before money moves.",
         resends="All that the notification says. Midtrans promises only that it may come more than once.",
         key="There is no event id. Shown is transaction, status and status code, with the last refund where there is "
         "one; the key is made of these, of what is signed, of the fraud status, the amounts and the times. So a "
