@@ -1,5 +1,6 @@
 """The service inside the test's own process, behind each of its doors, on a free port."""
 
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from receiver.app.listeners import Listener, bind
 from receiver.app.public import public_app
 from receiver.certificates import Network
 from receiver.inbox import Inbox
+from receiver.ingress import Clock
 from receiver.ingress.intake import Intake
 from receiver.settings import Settings
 from tests.ingress.accounts import Sent
@@ -45,14 +47,18 @@ class Serving:
 
 @asynccontextmanager
 async def serving(
-    receiver: Receiver, settings: Settings, door: str = "fast", network: Network | None = None
+    receiver: Receiver,
+    settings: Settings,
+    door: str = "fast",
+    network: Network | None = None,
+    clock: Clock = time.time,
 ) -> AsyncIterator[Serving]:
-    """Run it; at the end it drains and writes its tally, as a program does."""
+    """Run it; at the end it drains and writes its tally, as a program does. One that is mounted has its own clock."""
     if door == "mounted":
         async with _mounted(receiver) as served:
             yield served
         return
-    service = receiver.service(settings, network=network)
+    service = receiver.service(settings, clock=clock, network=network)
     doors = await service.start(public_app())
     bound = bind("127.0.0.1", 0, setting="port")
     listener = Listener(doors.app, bound, grace=1, protocol=doors.protocol if door == "fast" else None)

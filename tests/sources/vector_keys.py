@@ -7,6 +7,15 @@ from receiver.sources.options import Option
 OTHER_KEY = "also_valid_with"
 
 
+def settings(provider: str, keys: Mapping[str, object]) -> dict[str, object]:
+    """The same as they stand in a settings file: a source of that provider."""
+    given = {
+        name: list(value) if isinstance(value, tuple) else value for name, value in options(provider, keys).items()
+    }
+    found = {name: value for name, value in given.items() if value}
+    return {"provider": provider, **found, **({} if found else {"verification": "none"})}
+
+
 def options(provider: str, keys: Mapping[str, object]) -> dict[str, Option]:
     """The vector's keys as settings, told apart by what they are rather than by how the file names them."""
     if provider in BY_NAME:
