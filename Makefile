@@ -11,7 +11,7 @@ PYTHON ?= $(shell for each in python3 python3.14 python3.13 python3.12 python3.1
 
 RUN := "$(VENV)/bin/python" -m
 
-.PHONY: help demo test check bench soak test-containers lock interleavings states providers clean python bench-environment demo-environment dev-environment
+.PHONY: help demo test check bench fuzz soak test-containers lock interleavings states providers clean python bench-environment demo-environment dev-environment
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "%-24s%s\n", $$1, $$2 }'
@@ -30,6 +30,9 @@ check: dev-environment ## format, lint, types, layers
 
 bench: bench-environment ## measure, beside pgbench, other queues and the usual tutorial; writes benchmarks/latest.json
 	@exec $(RUN) benchmarks $(ARGS)
+
+fuzz: dev-environment ## every verifier and parser on what nobody thought of; ARGS="--minutes 5 --seed 7 --only stripe"
+	@exec $(RUN) tests.fuzz $(ARGS)
 
 soak: dev-environment ## every fault at random for ten minutes; ARGS="--minutes 3 --seed 7" is shorter and drawn again
 	@exec $(RUN) tests.soak $(ARGS)

@@ -144,7 +144,12 @@ def seal_wechatpay(settings: Mapping[str, object]) -> Callable[[bytes], Callback
 
 def wechatpay_body(kit: Kit, text: bytes, **changes: object) -> bytes:
     """A notification whose resource is `text`, encrypted."""
-    cipher = AESGCM(str(kit.settings["api_v3_key"]).encode())
+    return encrypted(str(kit.settings["api_v3_key"]), text, **changes)
+
+
+def encrypted(api_v3_key: str, text: bytes, **changes: object) -> bytes:
+    """WeChat Pay's notification with a resource that is any bytes at all."""
+    cipher = AESGCM(api_v3_key.encode())
     resource = {
         "algorithm": "AEAD_AES_256_GCM",
         "ciphertext": b64encode(cipher.encrypt(b"twelve-bytes", text, b"transaction")).decode(),
