@@ -1,6 +1,5 @@
 """Official SDKs accept what we sign, and we accept what they sign."""
 
-import datetime as dt
 import importlib
 import json
 from collections.abc import Mapping
@@ -8,7 +7,6 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 import pytest
-import standardwebhooks
 import stripe
 import time_machine
 from cryptography.hazmat.primitives.serialization import (
@@ -23,7 +21,7 @@ from hypothesis import strategies as st
 
 from receiver.events import Callback
 from receiver.sources import made_up
-from tests.sources.conftest import NOW, Kit, first, header, private_key, provider_with
+from tests.sources.conftest import NOW, Kit, first, private_key, provider_with
 
 # These two SDKs have no types.
 SignatureUtils = importlib.import_module("alipay.aop.api.util.SignatureUtils")
@@ -53,23 +51,6 @@ def test_stripe_both_ways(kits: Mapping[str, Kit], extra: dict[str, object]) -> 
     signature = stripe.WebhookSignature.generate_signature_header(body, secret, NOW)
     callback = Callback(method="POST", headers=[(b"stripe-signature", signature.encode())], body=body.encode())
     assert kit.fact(callback).external_id == payload["id"]
-
-
-@MODEST
-@given(extra=JSON)
-def test_standardwebhooks_both_ways(kits: Mapping[str, Kit], extra: dict[str, object]) -> None:
-    kit = kits["standardwebhooks"]
-    provider = provider_with({"provider": "standardwebhooks", "secrets": kit.settings["secrets"]})
-    oracle = standardwebhooks.Webhook(first(kit.settings["secrets"]))
-    payload = {**extra, **kit.payload()}
-    sent = provider.sign(payload, NOW)
-    with time_machine.travel(NOW, tick=False):
-        assert oracle.verify(sent.body, dict(sent.headers)) == payload
-    body = json.dumps(payload)
-    callback = kit.seal(body.encode())
-    signature = oracle.sign("msg_1", dt.datetime.fromtimestamp(NOW, dt.UTC), body)
-    assert signature.encode() == header(callback, b"webhook-signature")
-    assert provider.verify(callback, NOW).facts[0].external_id == "msg_1"
 
 
 @MODEST

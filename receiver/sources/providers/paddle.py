@@ -12,7 +12,7 @@ from receiver.sources.layout import Layout
 from receiver.sources.samples.paddle import SAMPLES
 
 TOLERANCE: Final = 5
-"""Seconds, the SDKs' default; exactly that old is still valid. They accept any future time, which is refused here."""
+"""Seconds, both ways, the SDKs' default; exactly that far is still valid."""
 
 
 class Paddle(HmacProvider):
