@@ -114,11 +114,14 @@ FENCE: Final = "SELECT current_setting('receiver.fence', true)"
 """What the fence of the transaction that is open has set."""
 
 # The fence locks the row, which leaves its transaction's number there: if that one was committed though the run failed,
-# its handler did it. What a row tells is 32 bits; the rest is that of now, or of the round before.
+# its handler did it. A lease locks what it then writes, so its own number stands in both places: that says nothing of a
+# fence, which a crash of Postgres may have forgotten. What a row tells is 32 bits; the rest is that of now, or of the
+# round before.
 ENDED: Final = """
 WITH seen AS (
     SELECT xmax::text::bigint AS low, pg_snapshot_xmax(pg_current_snapshot())::text::bigint AS next
-    FROM receiver.dispatch WHERE event_id = $1 AND handler = $2 AND epoch = $3 AND state || '' = 'leased'
+    FROM receiver.dispatch
+    WHERE event_id = $1 AND handler = $2 AND epoch = $3 AND state || '' = 'leased' AND xmax <> xmin
 ), told AS (
     SELECT low, (next >> 32 << 32) + low - CASE WHEN low >= next % (1::bigint << 32) THEN 1::bigint << 32 ELSE 0 END
         AS id

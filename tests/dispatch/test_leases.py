@@ -131,6 +131,28 @@ async def test_frozen_transaction_ends_and_its_work_is_undone(shop: Shop) -> Non
     assert await shop.attempts() == [(1, "lost", "lease_expired"), (2, "succeeded", None)]
 
 
+@pytest.mark.parametrize("lane", [None, 7])
+@pytest.mark.parametrize("renewed", [False, True])
+async def test_lease_whose_fence_a_crash_forgot_was_not_ended_by_its_handler(
+    shop: Shop, lane: int | None, *, renewed: bool
+) -> None:
+    await shop.deliver()
+    await shop.execute(
+        "UPDATE receiver.dispatch SET lane = $1::bigint, lane_at = CASE WHEN $1::bigint > 0 THEN now() END", lane
+    )
+    async with shop.leasing() as leasing, running(shop) as run:
+        (lease,) = await leasing.take(10)
+        if renewed:
+            await leasing.renew([lease])
+        assert not await run.has_ended(lease)  # as after a crash that kept the lease and not the fence
+        await run.begin(lease)
+        await run.roll_back()
+        assert not await run.has_ended(lease)
+        await run.begin(lease)
+        await run.lend_raw().execute("COMMIT")
+        assert await run.has_ended(lease)
+
+
 async def test_touched_transaction_stays(shop: Shop) -> None:
     await shop.deliver()
     async with shop.leasing() as leasing, running(shop, idle_in_transaction_session_timeout="500ms") as run:
