@@ -90,8 +90,10 @@ class Worker:
         log.info("worker_stopped", worker=self.name)
 
     def read_with(self, readers: Readers) -> None:
-        """Read bodies by these from now on, by source; a run that has begun keeps the one that it has."""
-        self._readers.clear()
+        """Read bodies by these from now on, by source; a run that has begun keeps the one that it has.
+
+        Those of sources that are gone stay too: what came to them may still be owed to a handler.
+        """
         self._readers.update(readers)
 
     async def run_until(self, stop: asyncio.Event) -> None:

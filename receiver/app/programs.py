@@ -3,7 +3,7 @@
 import asyncio
 import os
 import signal
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
@@ -17,6 +17,7 @@ from receiver.app.reload import Reload, Serve
 from receiver.app.service import required, settle_garbage
 from receiver.errors import SettingsError
 from receiver.settings import Settings
+from receiver.sources import Source
 from receiver.storage import migrate
 
 log = structlog.get_logger(__name__)
@@ -41,6 +42,7 @@ async def run(
     ready: Callable[[Listening], None] | None = None,
     stop: asyncio.Event | None = None,
     member: int | None = None,
+    reload: bool = True,
 ) -> None:
     """Run until SIGTERM, SIGINT or `stop`.
 
@@ -52,6 +54,7 @@ async def run(
         ready: called once everything listens and runs.
         stop: ends the program as a signal does.
         member: the number of this process among several that share the port; None: it is alone.
+        reload: read the sources again at SIGHUP; False: the settings stand nowhere.
 
     Raises:
         SettingsError: a setting is wrong, a port is taken, or the database is not migrated.
@@ -62,14 +65,15 @@ async def run(
     async with AsyncExitStack() as stack:
         operator_url = await stack.enter_async_context(_operator(receiver, settings, member))
         # Entered first, left last: the listener drains before the worker stops, so what it stores may still run.
-        users: list[Serve] = []
+        sources, users = receiver.sources(settings), list[Serve]()
         if work:
-            worker = await stack.enter_async_context(receiver.worker(settings))
+            worker = await stack.enter_async_context(receiver.worker(settings, sources))
             users.append(lambda sources: worker.read_with(readers_of(sources)))
-        url = await stack.enter_async_context(_public(receiver, settings, member, users)) if serve else None
+        url = await stack.enter_async_context(_public(receiver, settings, sources, member, users)) if serve else None
         settle_garbage()
         _stop_on_signals(stop)
-        Reload(receiver, settings, users).listen()
+        if reload:
+            await stack.enter_async_context(Reload(receiver, sources, users, stop).listening())
         log.info("started", url=url, operator_url=operator_url, pid=os.getpid())
         if ready is not None:
             ready(Listening(url=url, operator_url=operator_url))
@@ -78,9 +82,11 @@ async def run(
 
 
 @asynccontextmanager
-async def _public(receiver: Receiver, settings: Settings, member: int | None, users: list[Serve]) -> AsyncIterator[str]:
+async def _public(
+    receiver: Receiver, settings: Settings, sources: Mapping[str, Source], member: int | None, users: list[Serve]
+) -> AsyncIterator[str]:
     bound = bind(settings.host, settings.port, setting="port", shared=member is not None)
-    service = receiver.service(settings)
+    service = receiver.service(settings, sources)
     doors = await service.start(public_app())
     listener = Listener(doors.app, bound, grace=settings.grace_seconds, protocol=doors.protocol)
     await listener.start()

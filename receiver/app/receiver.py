@@ -194,24 +194,32 @@ class Receiver:
             raise SettingsError("settings: were given by the program, so there is nothing to read again")
         return load(self._folder)
 
-    def service(self, settings: Settings, *, clock: Clock = time.time, network: Network | None = None) -> Service:
+    def service(
+        self,
+        settings: Settings,
+        sources: Mapping[str, Source] | None = None,
+        *,
+        clock: Clock = time.time,
+        network: Network | None = None,
+    ) -> Service:
         """The server's half.
 
         Args:
             settings: as loaded.
+            sources: by name; default: those of the settings.
             clock: Unix seconds, by which signed times are judged: for tests of callbacks that were once captured.
             network: what keys are fetched over; default: the internet.
         """
-        sources = self.sources(settings)
+        sources = self.sources(settings) if sources is None else sources
         return Service(settings, sources, self.handlers, self.metrics, clock=clock, network=network)
 
-    def worker(self, settings: Settings) -> Worker:
-        """The worker's half."""
+    def worker(self, settings: Settings, sources: Mapping[str, Source] | None = None) -> Worker:
+        """The worker's half, which reads the bodies of these sources; default: those of the settings."""
         return Worker(
             database_url=required(settings.database_url, "database_url"),
             redis_url=required(settings.redis_url, "redis_url"),
             registry=self.handlers,
-            readers=readers_of(self.sources(settings)),
+            readers=readers_of(self.sources(settings) if sources is None else sources),
             settings=settings,
             metrics=DispatchMetrics(self.metrics),
         )

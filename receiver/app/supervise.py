@@ -15,6 +15,7 @@ import structlog
 
 from receiver.app.listeners import bind
 from receiver.errors import SettingsError
+from receiver.hangup import Terminal, held, release
 from receiver.settings import Settings
 
 log = structlog.get_logger(__name__)
@@ -49,9 +50,18 @@ def supervise(command: Sequence[str], settings: Settings) -> int:
 
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
-    if hasattr(signal, "SIGHUP"):
-        signal.signal(signal.SIGHUP, lambda _number, _frame: _reload(members))
+    terminal = Terminal()
+
+    def hang_up(number: int, frame: FrameType | None) -> None:
+        if terminal.gone:
+            stop(number, frame)
+        else:
+            _reload(members)
+
     members += [_start(command, number) for number in range(settings.processes)]
+    if hasattr(signal, "SIGHUP"):
+        signal.signal(signal.SIGHUP, hang_up)
+        release()
     while not stopping:
         time.sleep(_CHECK_SECONDS)
         for number, member in enumerate(members):
@@ -72,4 +82,5 @@ def _reload(members: Sequence[subprocess.Popen[bytes]]) -> None:
 
 def _start(command: Sequence[str], number: int) -> subprocess.Popen[bytes]:
     arguments = [sys.executable, "-m", "receiver", *command, "--member", str(number)]
-    return subprocess.Popen(arguments)  # noqa: S603  the arguments are our own
+    with held():  # the member lets SIGHUP wait too, until it is ready for it
+        return subprocess.Popen(arguments)  # noqa: S603  the arguments are our own

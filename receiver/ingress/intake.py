@@ -90,12 +90,14 @@ class Intake:
         Args:
             sources: by name.
         """
-        # Only one generation back: who is still sending a body to an older one is told to call again.
-        before = {source: self._terms[source] for source in self.sources.values()}
-        self._terms = before | {source: self._terms_of(source) for source in sources.values()}
+        self._terms = {source: self._made_terms(source) for source in sources.values()}
         self.sources = sources
 
-    def _terms_of(self, source: Source) -> "_Terms":
+    def _terms_of(self, source: Source) -> _Terms:
+        """Made anew for what came to a source that is no longer served."""
+        return self._terms.get(source) or self._made_terms(source)
+
+    def _made_terms(self, source: Source) -> _Terms:
         patience = source.provider.answer_deadline.total_seconds() * _SHARE_OF_PATIENCE
         return _Terms(success=success(source.provider.acknowledgement()), seconds=min(self._answer_deadline, patience))
 
@@ -169,13 +171,13 @@ class Intake:
     async def _once_known(self, source: Source, callback: Callback, wanted: KeyWanted, answered: Answered) -> None:
         """Verify again when the key is here; nobody else waits for that."""
         try:
-            await self._keyring.obtain(source, wanted, self._terms[source].seconds)
+            await self._keyring.obtain(source, wanted, self._terms_of(source).seconds)
             self._keep(source, callback, source.verify(callback, self._clock()), answered)
         except Exception as error:  # noqa: BLE001  as in `take`
             answered(self.refused(source, error))
 
     def _store(self, source: Source, callback: Callback, verified: Verified, answered: Answered) -> None:
-        terms = self._terms[source]
+        terms = self._terms_of(source)
         self._inbox.submit(
             self._arrivals(source, callback, verified),
             terms.seconds,
@@ -210,7 +212,7 @@ class Intake:
         odd = [fact for fact in verified.facts if fact.odd is not None]
         repeat = next((fact.odd for fact in odd if fact.retry), None)
         loop = asyncio.get_running_loop()
-        terms = self._terms[source]
+        terms = self._terms_of(source)
         deadline = loop.time() + terms.seconds
         try:
             await self._inbox.set_aside([to_odd(source, fact, callback) for fact in odd], deadline - loop.time())

@@ -50,6 +50,15 @@ class Source:
         """What operators call the key that matched, None where nothing was verified."""
         return self.key_labels[index] if 0 <= index < len(self.key_labels) else None
 
+    def same_as(self, other: "Source") -> bool:
+        """Whether the settings of both say the same, keys and all."""
+        return (
+            (self.name, type(self.provider), self.verified, self.key_labels)
+            == (other.name, type(other.provider), other.verified, other.key_labels)
+            and self.windows == other.windows
+            and self.options == other.options
+        )
+
     def verify(self, callback: Callback, now: float) -> Verified:
         """The facts in `callback`, if its provider sent it at `now` (Unix seconds).
 

@@ -10,6 +10,7 @@ import typer
 from receiver.cli.loop import run_loop
 from receiver.cli.options import AsJson, Embedded, Host, OperatorHost, OperatorPort, Port, Target
 from receiver.cli.output import emit, emit_json, note
+from receiver.hangup import hold
 
 if TYPE_CHECKING:
     from receiver.app import Listening, Receiver
@@ -46,6 +47,7 @@ def serve(
     as_json: AsJson = False,
 ) -> None:
     """Take callbacks and store them."""
+    hold()  # until it is ready for it
     from receiver.app import load_target, supervise
     from receiver.cli.servers import settings_with_servers
     from receiver.observability import logs
@@ -71,6 +73,7 @@ def work(
     as_json: AsJson = False,
 ) -> None:
     """Run handlers on what is due."""
+    hold()  # until it is ready for it
     from receiver.app import load_target
     from receiver.cli.servers import settings_with_servers
 
@@ -95,6 +98,7 @@ def up(
 
     With --embedded DIR it starts PostgreSQL and Valkey too, and migrates.
     """
+    hold()  # until it is ready for it
     from receiver.app import Receiver, load_target
     from receiver.cli.servers import FOLDER, chosen_folder
     from receiver.settings import load

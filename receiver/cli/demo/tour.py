@@ -56,7 +56,7 @@ async def tour(settings: Settings, finished: Finished) -> bool:
     begun: asyncio.Future[Listening] = asyncio.get_running_loop().create_future()
     stop = asyncio.Event()
     program = asyncio.create_task(
-        run(shop.receiver, settings, serve=True, work=True, ready=begun.set_result, stop=stop)
+        run(shop.receiver, settings, serve=True, work=True, ready=begun.set_result, stop=stop, reload=False)
     )
     course = asyncio.create_task(_course(begun, settings, finished))
     await asyncio.wait({program, course}, return_when=asyncio.FIRST_COMPLETED)
