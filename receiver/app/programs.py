@@ -54,7 +54,7 @@ async def run(
         ready: called once everything listens and runs.
         stop: ends the program as a signal does.
         member: the number of this process among several that share the port; None: it is alone.
-        reload: read the sources again at SIGHUP; False: the settings stand nowhere.
+        reload: read the sources again at SIGHUP; False: it ends the program too, for the settings stand nowhere.
 
     Raises:
         SettingsError: a setting is wrong, a port is taken, or the database is not migrated.
@@ -71,7 +71,7 @@ async def run(
             users.append(lambda sources: worker.read_with(readers_of(sources)))
         url = await stack.enter_async_context(_public(receiver, settings, sources, member, users)) if serve else None
         settle_garbage()
-        _stop_on_signals(stop)
+        _stop_on_signals(stop, "SIGTERM", "SIGINT", *([] if reload else ["SIGHUP"]))
         if reload:
             await stack.enter_async_context(Reload(receiver, sources, users, stop).listening())
         log.info("started", url=url, operator_url=operator_url, pid=os.getpid())
@@ -126,10 +126,10 @@ async def _check_revision(url: str) -> None:
         raise SettingsError(f"database: is at revision {revision}, behind {migrate.head()}; run `receiver migrate`")
 
 
-def _stop_on_signals(stop: asyncio.Event) -> None:
+def _stop_on_signals(stop: asyncio.Event, *names: str) -> None:
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for name in names:
         try:
-            loop.add_signal_handler(number, stop.set)
-        except (NotImplementedError, RuntimeError, ValueError):  # not the main thread: somebody else handles signals
-            return
+            loop.add_signal_handler(signal.Signals[name], stop.set)
+        except (NotImplementedError, RuntimeError, ValueError, KeyError):
+            return  # not the main thread, or no such signal here: somebody else handles signals

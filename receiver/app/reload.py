@@ -7,9 +7,9 @@ from contextlib import asynccontextmanager
 
 import structlog
 
+from receiver.app.hangup import hold, release, terminal_gone
 from receiver.app.receiver import Receiver
 from receiver.errors import SettingsError
-from receiver.hangup import Terminal, hold, release
 from receiver.settings import Settings
 from receiver.sources import Source
 
@@ -36,7 +36,6 @@ class Reload:
         self._serve = serve
         self._stop = stop
         self._asked = asyncio.Event()
-        self._terminal = Terminal()
         self._at_start = _readable(receiver)
 
     @asynccontextmanager
@@ -59,7 +58,7 @@ class Reload:
             loop.remove_signal_handler(signal.SIGHUP)
 
     def _hang_up(self) -> None:
-        if self._terminal.gone:
+        if terminal_gone():
             self._stop.set()
         else:
             self._asked.set()

@@ -13,9 +13,9 @@ from typing import Final
 
 import structlog
 
+from receiver.app.hangup import held, release, terminal_gone
 from receiver.app.listeners import bind
 from receiver.errors import SettingsError
-from receiver.hangup import Terminal, held, release
 from receiver.settings import Settings
 
 log = structlog.get_logger(__name__)
@@ -50,18 +50,17 @@ def supervise(command: Sequence[str], settings: Settings) -> int:
 
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
-    terminal = Terminal()
 
     def hang_up(number: int, frame: FrameType | None) -> None:
-        if terminal.gone:
+        if terminal_gone():
             stop(number, frame)
         else:
             _reload(members)
 
-    members += [_start(command, number) for number in range(settings.processes)]
     if hasattr(signal, "SIGHUP"):
         signal.signal(signal.SIGHUP, hang_up)
         release()
+    members += [_start(command, number) for number in range(settings.processes)]
     while not stopping:
         time.sleep(_CHECK_SECONDS)
         for number, member in enumerate(members):

@@ -1,6 +1,7 @@
 """The command line in this process and as a program of its own, a folder with sources, and a running shop."""
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -30,6 +31,14 @@ async def mark_paid(event, tx):
 
 not_a_receiver = 1
 """
+
+IN_TERMINAL = """
+import fcntl, os, sys, termios
+
+fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+os.execv(sys.executable, [sys.executable, "-m", "receiver", *sys.argv[1:]])
+"""
+"""Makes stdin the terminal that is in control, as a login does."""
 
 
 @pytest.fixture(scope="session")
@@ -110,15 +119,24 @@ def started() -> Iterator[Start]:
     """Starts programs; those that still run at the end are killed."""
     all_of_them: list[Running] = []
 
-    def start(folder: Path, *arguments: object, variables: Mapping[str, str] | None = None) -> Running:
+    def start(
+        folder: Path,
+        *arguments: object,
+        variables: Mapping[str, str] | None = None,
+        terminal: int | None = None,
+    ) -> Running:
         errors = folder / f"stderr-{len(all_of_them)}.txt"
+        # What this process lets wait, its programs would let wait too.
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
         with errors.open("wb") as stderr:
             process = subprocess.Popen(
-                [sys.executable, "-m", "receiver", *map(str, arguments)],
+                [sys.executable, *(["-c", IN_TERMINAL] if terminal else ["-m", "receiver"]), *map(str, arguments)],
                 cwd=folder,
                 env={**clean_environment(), **(variables or {})},
+                stdin=terminal,
                 stdout=subprocess.PIPE,
                 stderr=stderr,
+                start_new_session=terminal is not None,
             )
         all_of_them.append(Running(process, errors))
         return all_of_them[-1]

@@ -99,6 +99,9 @@ def test_keys_are_replaced_under_load(folder: Path, variables: dict[str, str], s
     assert program.interrupt() == 0
     text = program.errors.read_text()
     assert "the environment variable NOT_THERE is not set" in text
+    assert text.count('"changed": ["shop"]') == processes, (
+        "one that has not changed stays the same, with what it learnt"
+    )
     assert not [secret for secret in (*old["secrets"], *new["secrets"]) if str(secret) in text]
 
 
@@ -111,6 +114,7 @@ def test_other_settings_need_a_new_start(folder: Path, variables: dict[str, str]
     )
     program.read_json()
     (folder / "receiver.toml").write_text("body_limit = 2048\n" + (folder / "receiver.toml").read_text())
-    reloads(program, 1)()
-    assert '"needs_restart": ["body_limit"]' in program.errors.read_text()
+    for times in (1, 2):  # it is still to do at the second
+        reloads(program, 1)()
+        assert program.errors.read_text().count('"needs_restart": ["body_limit"]') == times
     assert program.interrupt() == 0

@@ -79,3 +79,24 @@ async def test_the_same_counts(accounts: Accounts, start: Start, door: str) -> N
         }
         assert counted == {"accepted": 1, "duplicate": 1, "quarantined": 1, "conflict": 0}
         assert served.counted("receiver_rejected_total", source="stripe", reason="signature_mismatch") == 1
+
+
+@pytest.mark.parametrize("door", ["fast", "asgi"])
+@pytest.mark.parametrize("odd", [False, True])
+async def test_what_has_begun_to_arrive_is_taken_as_before(
+    accounts: Accounts, ledger: Ledger, start: Start, door: str, odd: bool
+) -> None:
+    """Although meanwhile, and twice, the name has become another provider's."""
+    alipay, stranger = accounts["alipay"], accounts["stripe"]
+    raw = (alipay.sealed(b"x=1") if odd else alipay.sent()).raw
+    async with start(door) as served, Line(served.port) as line, Line(served.port) as other:
+        await line.send(raw[:-1])
+        await other.ask(request("/livez", method="GET"))  # so the other has been read
+        assert served.intake is not None
+        for _ in range(2):
+            served.intake.serve({"alipay": stranger.source, "new": stranger.source})
+        reply = await line.ask(raw[-1:])
+        assert (reply.status, reply.body) == (200, b"success")
+        assert (await other.ask(stranger.sent().raw)).status == 404
+    counts = await ledger.counts()
+    assert counts["quarantine" if odd else "event"] == 1

@@ -1,7 +1,8 @@
 """`receiver migrate`, `serve`, `work` and `up`: the programs that run in production."""
 
+import signal
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,7 +11,6 @@ import typer
 from receiver.cli.loop import run_loop
 from receiver.cli.options import AsJson, Embedded, Host, OperatorHost, OperatorPort, Port, Target
 from receiver.cli.output import emit, emit_json, note
-from receiver.hangup import hold
 
 if TYPE_CHECKING:
     from receiver.app import Listening, Receiver
@@ -47,7 +47,7 @@ def serve(
     as_json: AsJson = False,
 ) -> None:
     """Take callbacks and store them."""
-    hold()  # until it is ready for it
+    _let_hangup_wait()
     from receiver.app import load_target, supervise
     from receiver.cli.servers import settings_with_servers
     from receiver.observability import logs
@@ -73,7 +73,7 @@ def work(
     as_json: AsJson = False,
 ) -> None:
     """Run handlers on what is due."""
-    hold()  # until it is ready for it
+    _let_hangup_wait()
     from receiver.app import load_target
     from receiver.cli.servers import settings_with_servers
 
@@ -98,7 +98,7 @@ def up(
 
     With --embedded DIR it starts PostgreSQL and Valkey too, and migrates.
     """
-    hold()  # until it is ready for it
+    _let_hangup_wait()
     from receiver.app import Receiver, load_target
     from receiver.cli.servers import FOLDER, chosen_folder
     from receiver.settings import load
@@ -150,6 +150,12 @@ def _run(
         note(f"operator:  {listening.operator_url}")
 
     run_loop(run(receiver, settings, serve=serve, work=work, member=member, ready=ready))
+
+
+def _let_hangup_wait() -> None:
+    """SIGHUP waits until the program takes it; said here, for `receiver.app` takes a while to import."""
+    with suppress(AttributeError):  # no such thing here
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
 
 
 def _check_urls(settings: "Settings") -> None:
