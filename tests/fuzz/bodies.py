@@ -139,29 +139,29 @@ def _json_bodies(one: Account, payload: Mapping[str, object], body: bytes) -> It
 
 
 def _odd_members(document: object, wrap: Wrap) -> Iterator[tuple[str, bytes]]:
-    for way in _ways(document):
-        marked = json.dumps(_with(document, way, MARK), ensure_ascii=False).encode()
+    for way in ways(document):
+        marked = json.dumps(with_member(document, way, MARK), ensure_ascii=False).encode()
         for case, text in IN_JSON.items():
             told = text.replace(b"%(name)s", str(way[-1]).encode())
             yield f"{'.'.join(map(str, way))} {case}", wrap(marked.replace(b'"%b"' % MARK.encode(), told))
         yield f"{'.'.join(map(str, way))} is gone", wrap(json.dumps(_without(document, way)).encode())
 
 
-def _ways(part: object) -> Iterator[tuple[str | int, ...]]:
+def ways(part: object) -> Iterator[tuple[str | int, ...]]:
     inner = part.items() if isinstance(part, dict) else enumerate(part) if isinstance(part, list) else ()
     for name, member in inner:
         yield (name,)
-        yield from ((name, *way) for way in _ways(member))
+        yield from ((name, *way) for way in ways(member))
 
 
-def _with(part: object, way: tuple[str | int, ...], value: object) -> object:
+def with_member(part: object, way: tuple[str | int, ...], value: object) -> object:
     if not way:
         return value
     name, *rest = way
     if isinstance(part, dict):
-        return {**part, name: _with(part[name], tuple(rest), value)}
+        return {**part, name: with_member(part[name], tuple(rest), value)}
     assert isinstance(part, list)
-    return [_with(item, tuple(rest), value) if at == name else item for at, item in enumerate(part)]
+    return [with_member(item, tuple(rest), value) if at == name else item for at, item in enumerate(part)]
 
 
 def _without(part: object, way: tuple[str | int, ...]) -> object:
