@@ -17,6 +17,8 @@ Grow: TypeAlias = Callable[[Account, int], Callback | None]
 """A callback with so many bytes where it grows; None where the provider has no such place."""
 HEADER_SHARE: Final = 8
 """A header is that much shorter than a body: above 16 KB none is looked at."""
+BATCH_SHARE: Final = 4
+"""A batch is that much longer: few items are no loop to speak of."""
 PARTS: Final = (b",v1=", b",v1=00,", b" v1,AA==", b" v1a,AA==", b";h1=00", b"|", b"&a|0", b"=", b"\t", b"%25", b"\n")
 
 
@@ -125,7 +127,7 @@ def batch(one: Account, size: int) -> Callback | None:
     for name, member in document.items():
         if isinstance(member, list) and member:
             item = json.dumps(member[0])
-            count = max(1, size // len(item))
+            count = BATCH_SHARE * size // len(item)
             document[name] = [_own(item, number) for number in range(count)]
     return sealed(one, Body("", json.dumps(document).encode(), beside))
 
