@@ -11,6 +11,7 @@ from receiver.cli.commands import (
     dead,
     events,
     inspect,
+    keys,
     programs,
     replay,
     replays,
@@ -47,7 +48,7 @@ def _made() -> typer.Typer:
     app.add_typer(_replays(), name="replays")
     app.add_typer(_group_of("What operators did.", list=audit.list_audit), name="audit")
     app.add_typer(_group_of("Who runs handlers.", list=workers.list_workers), name="workers")
-    app.add_typer(_group_of("The configured accounts.", list=inspect.list_sources), name="sources")
+    app.add_typer(_group_of("The configured accounts.", list=inspect.list_sources, keys=keys.list_keys), name="sources")
     app.add_typer(_group_of("The keys of a source.", check=secrets.check), name="secrets")
     return app
 

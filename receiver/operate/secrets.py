@@ -58,10 +58,20 @@ def check_keys(source: Source, callback: Callback, at: float) -> list[KeyRow]:
         callback: as captured.
         at: Unix seconds of its arrival.
     """
+    return [_row(source, setting, index, callback, at) for setting, index in key_places(source).items()]
+
+
+def key_places(source: Source) -> dict[str, int]:
+    """The settings of the keys, each with the place at which verification counts the first key in it."""
     places: dict[str, int] = {}
     for index, setting in enumerate(source.key_settings):
         places.setdefault(setting, index)  # one file may hold several certificates
-    return [_row(source, setting, index, callback, at) for setting, index in places.items()]
+    return places
+
+
+def moment_of(seconds: float | None) -> dt.datetime | None:
+    """Unix seconds as a time; None stays None."""
+    return None if seconds is None else dt.datetime.fromtimestamp(seconds, dt.UTC)
 
 
 def _row(source: Source, setting: str, index: int, callback: Callback, at: float) -> KeyRow:
@@ -75,8 +85,8 @@ def _row(source: Source, setting: str, index: int, callback: Callback, at: float
         matches=matches,
         accepted=reason is None,
         reason=reason,
-        not_before=_time(window.not_before if window else None),
-        not_after=_time(window.not_after if window else None),
+        not_before=moment_of(window.not_before if window else None),
+        not_after=moment_of(window.not_after if window else None),
     )
 
 
@@ -101,7 +111,3 @@ def _among_all(source: Source, setting: str, callback: Callback, at: float) -> t
         return False, error.reason
     signed = source.key_settings[matched : matched + 1] == (setting,)
     return signed, None if signed else "signature_mismatch"
-
-
-def _time(moment: float | None) -> dt.datetime | None:
-    return None if moment is None else dt.datetime.fromtimestamp(moment, dt.UTC)

@@ -16,7 +16,7 @@ from tests.cli.kit import Cli
 GROUPS = ("events", "dead", "replays", "audit", "workers", "sources")
 COMMANDS = (
     *("demo", "up", "migrate", "serve", "work", "send", "verify", "doctor", "replay"),
-    *("events list", "events show", "dead list", "workers list", "sources list", "audit list"),
+    *("events list", "events show", "dead list", "workers list", "sources list", "sources keys", "audit list"),
     *(f"replays {word}" for word in ("list", "show", "follow", "pause", "resume", "cancel")),
 )
 HEAVY = {"sqlalchemy", "fastapi", "pydantic", "alembic", "httpx", "rich", "asyncpg", "redis", "cryptography", "uvicorn"}
