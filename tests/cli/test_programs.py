@@ -152,6 +152,19 @@ def test_a_port_that_is_taken_is_named(
         assert said.err.splitlines()[-1] == message
 
 
+@pytest.mark.usefixtures("payments")
+@pytest.mark.parametrize("command", ["serve", "work", "up"])
+def test_what_is_kept_for_less_than_a_provider_repeats_does_not_start(
+    cli: Cli, variables: dict[str, str], monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    for name, value in {**variables, "RECEIVER_RETENTION_DAYS": "2"}.items():
+        monkeypatch.setenv(name, value)
+    assert cli("migrate").code == 0
+    said = cli(command, "payments:receiver")
+    assert (said.code, said.out) == (Exit.SETTINGS, "")
+    assert "retention_days: 2 is too short for sources.stripe: Stripe repeats for 72 hours" in said.err
+
+
 @pytest.fixture
 def taken() -> Iterator[int]:
     with socket.create_server(("127.0.0.1", 0)) as listening:

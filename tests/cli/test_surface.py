@@ -117,6 +117,7 @@ NEEDS_DATABASE = (
     ["replays", "list"],
     ["replays", "pause", "01980000-0000-7000-8000-000000000000"],
     ["audit", "list"],
+    ["sources", "keys"],
 )
 TARGET = "from receiver import Receiver\nreceiver = Receiver()\nother = 1\n"
 

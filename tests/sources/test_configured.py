@@ -1,5 +1,6 @@
 """Settings become sources, or one error that names every mistake by its setting."""
 
+import datetime as dt
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -157,11 +158,25 @@ def test_a_name_that_is_taken(tmp_path: Path) -> None:
     assert line.startswith("sources.a.provider: 'internal' is none of ")
 
 
-@pytest.mark.parametrize(("days", "name"), [(2, "stripe"), (3, "standardwebhooks"), (1, "alipay"), (1, "wechatpay")])
-def test_retention_covers_the_retries(tmp_path: Path, days: int, name: str) -> None:
-    (line,) = mistakes(tmp_path, {"a": made_up(name)}, days)
-    assert line.startswith(f"retention_days: {days} is too short for sources.a: ")
-    assert built(tmp_path, {"a": made_up(name)}, days + 1)
+LONG = {
+    name: -(-kind.retry_horizon // dt.timedelta(days=1))
+    for name, kind in PROVIDERS.items()
+    if kind.retry_horizon > dt.timedelta(days=1)
+}
+"""Days that keys must be kept, where that is more than the least that can be said."""
+
+
+@pytest.mark.parametrize("name", LONG)
+def test_retention_covers_the_retries(tmp_path: Path, name: str) -> None:
+    """To the day: a key that is gone while the provider still repeats would let a second event in."""
+    sources = {"a": made_up(name)}
+    (line,) = mistakes(tmp_path, sources, LONG[name] - 1)
+    assert line.startswith(f"retention_days: {LONG[name] - 1} is too short for sources.a: ")
+    assert built(tmp_path, sources, LONG[name])
+
+
+def test_the_longest_retries_are_known() -> None:
+    assert (LONG["adyen"], LONG["wise"], LONG["stripe"], LONG["alipay"]) == (30, 16, 3, 2)
 
 
 def test_references_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kits: Mapping[str, Kit]) -> None:
