@@ -118,18 +118,21 @@ def xml_of(before: bytes, part: bytes, after: bytes) -> Grow:
     return grow
 
 
-def batch(one: Account, size: int) -> Callback | None:
-    """Each list of a good body with its first item over and over, an id of its own in each."""
-    body, beside = _rendered(one)
-    if not body.startswith(b"{"):
-        return None
-    document = json.loads(body)
-    for name, member in document.items():
-        if isinstance(member, list) and member:
-            item = json.dumps(member[0])
-            count = BATCH_SHARE * size // len(item)
-            document[name] = [_own(item, number) for number in range(count)]
-    return sealed(one, Body("", json.dumps(document).encode(), beside))
+def batch_of(item: str | None) -> Grow:
+    """Each list of a good body with its first item, or another, over and over, an id of its own in each."""
+
+    def grow(one: Account, size: int) -> Callback | None:
+        body, beside = _rendered(one)
+        if not body.startswith(b"{"):
+            return None
+        document = json.loads(body)
+        lists = [name for name, member in document.items() if isinstance(member, list) and member]
+        for name in lists:
+            text = item or json.dumps(document[name][0])
+            document[name] = [_own(text, number) for number in range(BATCH_SHARE * size // len(text))]
+        return sealed(one, Body("", json.dumps(document).encode(), beside)) if lists else None
+
+    return grow
 
 
 def members(one: Account) -> Iterator[tuple[str, Grow]]:
@@ -192,7 +195,8 @@ GROWN: Final[Mapping[str, Grow]] = {
     "text": xml_of(b"<a>", b"x", b"</a>"),
     "entities": xml_of(b"<a>", b"&amp;", b"</a>"),
     "an integer": xml_of(b'<a type="integer">', b"1", b"</a>"),
-    "many items": batch,
+    "many items": batch_of(None),
+    "many small items": batch_of('{"id":"123456789012345"}'),
 }
 
 
