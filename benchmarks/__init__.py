@@ -2,5 +2,6 @@
 
 Reading order: `callbacks` (what is sent), `load` and `pace` (who sends it), `programs` (what is measured, and its CPU),
 `pgbench`, `tutorial`, `ingress` (callbacks taken); `queues` with `pgqueuer_peer` and `procrastinate_peer`, `drain`,
-`dispatch` (handlers run), `latency`, `claims`; `report` (tables and JSON). Run with `make bench`.
+`dispatch` (handlers run), `latency`, `claims`; `verify` (every provider's signatures); `report` (tables and JSON). Run
+with `make bench`, or `make bench ARGS="--only verify"`.
 """

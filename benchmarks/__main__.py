@@ -13,14 +13,14 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from benchmarks import claims, dispatch, ingress, latency
+from benchmarks import claims, dispatch, ingress, latency, verify
 from benchmarks.queues import SESSION
 from benchmarks.report import Report, show, write
 from benchmarks.sql import execute
 from receiver.embedded import EmbeddedServers, discard
 from receiver.storage import migrate
 
-PARTS = ("ingress", "dispatch")
+PARTS = ("verify", "ingress", "dispatch")
 TUTORIAL = """
 CREATE TABLE tutorial_event (id serial PRIMARY KEY, external_id text UNIQUE NOT NULL, type text NOT NULL, payload bytea)
 """
@@ -32,6 +32,8 @@ class Sizes:
     """How much is measured."""
 
     rounds: int = 3
+    verify_seconds: float = 0.1
+    """Of each provider's callbacks, the genuine and the forged ones, in a round."""
     ageing: int = 5
     requests: int = 40_000
     """Callbacks per load and round."""
@@ -44,7 +46,14 @@ class Sizes:
 
 
 QUICK = Sizes(
-    rounds=1, ageing=2, requests=15_000, runs=5_000, idle=50, half_load_seconds=3.0, backlogs=(0, 100_000, 300_000)
+    rounds=1,
+    ageing=2,
+    requests=15_000,
+    runs=5_000,
+    idle=50,
+    half_load_seconds=3.0,
+    backlogs=(0, 100_000, 300_000),
+    verify_seconds=0.02,
 )
 
 
@@ -53,15 +62,20 @@ def main() -> None:
     parts, sizes = _options()
     bar = Progress(SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn(), console=Console(stderr=True))
     with bar, _temporary_folder() as folder:
-        task = bar.add_task("starting the servers")
+        task = bar.add_task("starting")
 
         def step(text: str) -> None:
             bar.update(task, description=text)
 
-        with EmbeddedServers(folder) as servers:
-            migrate.upgrade(servers.database_url)
-            asyncio.run(migrate.make_partitions(servers.database_url))
-            report = _measure(servers, parts, sizes, step)
+        report = Report(at=dt.datetime.now(dt.UTC).isoformat(timespec="seconds"), cores=os.cpu_count() or 1)
+        if "verify" in parts:
+            report.verify = verify.measure(rounds=sizes.rounds, seconds=sizes.verify_seconds, step=step)
+        if set(parts) - {"verify"}:
+            step("starting the servers")
+            with EmbeddedServers(folder) as servers:
+                migrate.upgrade(servers.database_url)
+                asyncio.run(migrate.make_partitions(servers.database_url))
+                _measure(report, servers, parts, sizes, step)
     write(report)
     show(report)
 
@@ -79,8 +93,8 @@ def _options() -> tuple[tuple[str, ...], Sizes]:
     return (only,) if only else PARTS, sizes
 
 
-def _measure(servers: EmbeddedServers, parts: tuple[str, ...], sizes: Sizes, step: Step) -> Report:
-    report = Report(at=dt.datetime.now(dt.UTC).isoformat(timespec="seconds"), cores=os.cpu_count() or 1)
+def _measure(report: Report, servers: EmbeddedServers, parts: tuple[str, ...], sizes: Sizes, step: Step) -> None:
+    """What needs servers."""
     ingress.age(servers, times=sizes.ageing, step=step)
     if "ingress" in parts:
         asyncio.run(execute(servers.database_url, TUTORIAL))
@@ -93,7 +107,6 @@ def _measure(servers: EmbeddedServers, parts: tuple[str, ...], sizes: Sizes, ste
             servers, idle=sizes.idle, seconds=sizes.half_load_seconds, per_second=ours / 2, step=step
         )
         report.claims = claims.measure(servers, backlogs=sizes.backlogs, step=step)
-    return report
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from benchmarks.claims import Claims
 from benchmarks.dispatch import Runs
 from benchmarks.ingress import CONNECTIONS, Ingress
 from benchmarks.latency import Latency
+from benchmarks.verify import Verification
 
 LATEST = Path(__file__).with_name("latest.json")
 _WIDTH = 120
@@ -20,6 +21,7 @@ class Report(msgspec.Struct):
 
     at: str
     cores: int
+    verify: list[Verification] = []
     ingress: Ingress | None = None
     handler_runs: list[Runs] = []
     latency: list[Latency] = []
@@ -35,6 +37,8 @@ def show(report: Report) -> None:
     """Print the tables."""
     out = Console()
     console = out if out.is_terminal else Console(width=_WIDTH)  # in a pipe it would be 80, too narrow
+    if report.verify:
+        console.print(_verifications(report.verify))
     if report.ingress is not None:
         console.print(_accepts(report.ingress))
         console.print(f"one server process is {report.ingress.to_tutorial:.0f} times the tutorial's endpoint")
@@ -45,6 +49,13 @@ def show(report: Report) -> None:
     if report.claims:
         console.print(_claims(report.claims))
     console.print(f"{report.cores} cores")
+
+
+def _verifications(verify: list[Verification]) -> Table:
+    table = _table("Verifying one callback, without HTTP", *("provider", "bytes", "genuine µs", "forged µs"))
+    for row in verify:
+        table.add_row(row.name, f"{row.bytes:,}", f"{row.genuine_us:,.1f}", f"{row.forged_us:,.1f}")
+    return table
 
 
 def _accepts(ingress: Ingress) -> Table:
