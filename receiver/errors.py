@@ -137,6 +137,18 @@ class HandlerTimedOut(ReceiverError):
     reason = "timeout"
 
 
+class OnceBusy(ReceiverError):
+    """Somebody else does at this moment what is to be done once."""
+
+    reason = "once_busy"
+
+
+class ConfirmationTimedOut(ReceiverError):
+    """A source's confirmation ran for longer than its timeout."""
+
+    reason = "confirmation_timeout"
+
+
 UpdateReason = Literal[
     "update_time_missing",  # the event has no time of its own
     "update_time_naive",  # a time without a zone says no moment
@@ -162,6 +174,28 @@ EmitReason = Literal[
     "emit_payload_large",  # too many bytes
     "emit_conflict",  # another payload stands under this key
 ]
+
+
+OnceReason = Literal[
+    "once_session",  # a session of the other kind
+    "once_scope",  # no scope, or one that cannot be stored
+    "once_key",  # no key
+    "once_text",  # a lone surrogate
+]
+
+
+class OnceError(ReceiverError):
+    """`once` was called in a way that cannot work: nothing is written, and the transaction goes on.
+
+    Args:
+        reason: stable code of what is wrong.
+        message: names the argument; never holds its value.
+    """
+
+    def __init__(self, reason: OnceReason, message: str) -> None:
+        """Keep the code as the error's reason."""
+        super().__init__(message)
+        self.reason = reason
 
 
 class EmitError(ReceiverError):

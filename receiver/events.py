@@ -123,6 +123,8 @@ class Event:
     """The number of this run, from 1."""
     late: bool = False
     """A later event of the same lane has been handled before it."""
+    confirmed: object = None
+    """What the source's confirmation said of it; None where it has none."""
     reader: Callable[[bytes], object] = field(default=parse_exactly, repr=False, compare=False)
     """How this provider's body becomes `data`."""
 

@@ -6,7 +6,7 @@ import re
 import secrets
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from importlib.metadata import version
 from types import TracebackType
@@ -15,12 +15,15 @@ from typing import Self
 import structlog
 
 from receiver.dispatch import Dispatcher, Limits, Observer, Replayer
+from receiver.dispatch.confirm import Confirmer
 from receiver.dispatch.content import Readers
 from receiver.dispatch.presence import Presence
-from receiver.handlers import Registry
+from receiver.followups.payload import to_json
+from receiver.handlers import Confirmation, Registry
 from receiver.marks import Marks, Nudges, connect
 from receiver.settings import Settings
 from receiver.storage.batches import BatchConnection
+from receiver.storage.confirmations import ConfirmationConnection, confirming_engine
 from receiver.storage.leases import LeaseConnection, lease_engine
 from receiver.storage.runs import run_engine
 from receiver.storage.stepping import StepConnection, step_engine
@@ -39,6 +42,7 @@ class Worker:
         readers: by source, how a body becomes `event.data`.
         settings: concurrency and times; its URLs are not read.
         metrics: hears of every run.
+        confirmations: by source, what is asked before any of its handlers runs.
         name: stands in the leases and attempts; default: host, process and a random part.
     """
 
@@ -51,6 +55,7 @@ class Worker:
         readers: Readers,
         settings: Settings,
         metrics: Observer,
+        confirmations: Mapping[str, Confirmation] | None = None,
         name: str | None = None,
     ) -> None:
         self._database_url = database_url
@@ -59,6 +64,7 @@ class Worker:
         self._readers = dict(readers)
         self._settings = settings
         self._metrics = metrics
+        self._confirmations = confirmations or {}
         self.name = name or own_name()
         self._stack = AsyncExitStack()
 
@@ -152,7 +158,24 @@ class Worker:
             connect=lambda: BatchConnection(running),
             heard=heard,
             followed=followed,
+            confirmer=self._confirmer(stack),
             observer=self._metrics,
+            draw=secrets.SystemRandom().random,
+        )
+
+    def _confirmer(self, stack: AsyncExitStack) -> Confirmer:
+        confirming = confirming_engine(self._database_url)
+        stack.push_async_callback(confirming.dispose)
+        connection = ConfirmationConnection(confirming)
+        stack.push_async_callback(connection.close)
+        for confirmation in self._confirmations.values():
+            stack.push_async_callback(confirmation.close)
+        return Confirmer(
+            self._confirmations,
+            connection,
+            readers=self._readers,
+            encode=to_json,
+            heard=self._metrics,
             draw=secrets.SystemRandom().random,
         )
 

@@ -16,7 +16,7 @@ Readers: TypeAlias = Mapping[str, Callable[[bytes], object]]
 _HEADERS = msgspec.json.Decoder(dict[str, str])
 
 
-def to_event(lease: Lease, stored: StoredEvent, readers: Readers) -> Event:
+def to_event(lease: Lease, stored: StoredEvent, readers: Readers, confirmed: object = None) -> Event:
     """The event as its handler sees it.
 
     A source that is not configured here is no reason not to run: only `event.data` is then an error.
@@ -37,6 +37,7 @@ def to_event(lease: Lease, stored: StoredEvent, readers: Readers) -> Event:
         handler=lease.handler,
         attempt=lease.attempt,
         late=lease.late,
+        confirmed=confirmed,
         reader=readers.get(stored.source) or _unknown(stored.source),
     )
 

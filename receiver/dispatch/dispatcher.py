@@ -9,6 +9,7 @@ from typing import Final
 import structlog
 
 from receiver.dispatch.bench import Bench
+from receiver.dispatch.confirm import Confirmer
 from receiver.dispatch.content import Readers
 from receiver.dispatch.feed import Feed
 from receiver.dispatch.parts import Observer, Parts
@@ -51,6 +52,7 @@ class Dispatcher:
         connect: makes a connection for a slot.
         heard: set from outside when something may be due.
         followed: called when a run has emitted something that handlers want, after its commit.
+        confirmer: asks before a run, where its source wants that.
         observer: hears of every run and every circuit.
         draw: random numbers from 0 to 1.
     """
@@ -65,6 +67,7 @@ class Dispatcher:
         connect: Callable[[], BatchConnection],
         heard: asyncio.Event,
         followed: Callable[[], None],
+        confirmer: Confirmer,
         observer: Observer,
         draw: Callable[[], float],
     ) -> None:
@@ -72,6 +75,7 @@ class Dispatcher:
         self._leases = leases
         self._heard = heard
         self._quotas = Quotas(registry, observer)
+        self._confirmer = confirmer
         self._feed = Feed(
             leases,
             self._quotas,
@@ -83,6 +87,7 @@ class Dispatcher:
         parts = Parts(
             registry=registry,
             readers=readers,
+            confirmer=confirmer,
             observer=observer,
             draw=draw,
             circuits=self._quotas.circuits,
@@ -106,10 +111,10 @@ class Dispatcher:
         return self._feed.line.busy + self._feed.suspects.busy
 
     def closed(self) -> tuple[Closed, ...]:
-        """The handlers of which nothing but probes runs, since their circuit is open."""
+        """The handlers, and the sources' confirmations, of which nothing but probes runs: their circuit is open."""
         return tuple(
             Closed(handler=name, open_seconds=circuit.seconds_open(), probe_seconds=circuit.seconds_to_probe())
-            for name, circuit in self._quotas.circuits.items()
+            for name, circuit in {**self._quotas.circuits, **self._confirmer.circuits}.items()
             if circuit.is_open
         )
 

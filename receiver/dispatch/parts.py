@@ -2,7 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 import msgspec
 
@@ -10,6 +10,9 @@ from receiver.dispatch.circuit import Circuit, Told
 from receiver.dispatch.content import Readers
 from receiver.handlers import Handler, Registry, RetryPolicy
 from receiver.storage.leases import Lease
+
+if TYPE_CHECKING:
+    from receiver.dispatch.confirm import Confirmer
 
 RECONNECT: Final = RetryPolicy(first=0.2, factor=2, cap=5)
 """Pauses between tries to reach Postgres."""
@@ -19,7 +22,10 @@ class Observer(Told, Protocol):
     """Hears of every run too; see `observability/metrics.py`."""
 
     def ran(self, handler: str, outcome: str, seconds: float) -> None:
-        """A run ended: `succeeded`, `retry`, `dead`, or `lost`, where somebody else had taken it over."""
+        """A run ended: `succeeded`, `skipped` (it was done before), `retry`, `dead`, or `lost` (others took it over)."""
+
+    def asked(self, source: str, outcome: str, seconds: float) -> None:
+        """A source's confirmation has ended: `confirmed`, `not_confirmed`, `not_yet`, or `failed`."""
 
 
 class Call(msgspec.Struct, frozen=True, kw_only=True, eq=False):
@@ -42,6 +48,8 @@ class Parts:
 
     registry: Registry
     readers: Readers
+    confirmer: "Confirmer"
+    """Asks before a run, where its source wants that."""
     observer: Observer
     draw: Callable[[], float]
     """Random numbers from 0 to 1."""

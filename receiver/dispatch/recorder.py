@@ -53,7 +53,14 @@ class Recorder:
         await self.settle(lease, handler, error, failure, elapsed)
 
     async def settle(
-        self, lease: Lease, handler: Handler, error: BaseException, failure: Failure, elapsed: float
+        self,
+        lease: Lease,
+        handler: Handler,
+        error: BaseException,
+        failure: Failure,
+        elapsed: float,
+        *,
+        happened: str = "handler_failed",
     ) -> None:
         """Record `failure`, and tell everybody who should hear of it.
 
@@ -63,6 +70,7 @@ class Recorder:
             error: what it raised.
             failure: what that comes to.
             elapsed: seconds that it took.
+            happened: as the log calls it.
         """
         outcome = "dead" if failure.dead else "retry"
         if not await self._record(lease, failure, elapsed):
@@ -74,7 +82,7 @@ class Recorder:
         self._parts.observer.ran(handler.name, outcome, elapsed)
         tell = log.error if failure.dead else log.warning
         tell(
-            "handler_failed",
+            happened,
             event_id=str(lease.event_id),
             handler=handler.name,
             attempt=lease.attempt,

@@ -2,25 +2,30 @@
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TypeVar
 
 import structlog
 from structlog.contextvars import bind_contextvars
 
 from receiver.dispatch import verdict
+from receiver.dispatch.asking import Unconfirmed
 from receiver.dispatch.batch import Batches
 from receiver.dispatch.call import Caller, stops_us
+from receiver.dispatch.confirm import Answer, once_key
 from receiver.dispatch.content import to_event
 from receiver.dispatch.line import Line
 from receiver.dispatch.parts import RECONNECT, Call, Parts
 from receiver.dispatch.recorder import Recorder
-from receiver.errors import HandlerTimedOut, LeaseLost, StoreUnavailable
+from receiver.errors import HandlerTimedOut, LeaseLost, OnceBusy, StoreUnavailable
 from receiver.handlers import Handler
 from receiver.observability.failpoints import failpoint
 from receiver.storage.batches import BatchConnection
 from receiver.storage.leases import Lease, StoredEvent
 
 log = structlog.get_logger(__name__)
+
+_T = TypeVar("_T")
 
 
 class Slot:
@@ -69,7 +74,7 @@ class Slot:
         first = await line.take()
         self._hand.append(first)
         handler = self._parts.registry.get(first.handler)
-        if handler.options.batch == 1:
+        if handler.options.batch == 1 or self._asks(first):  # others may ask at the same time
             return
         self._hand += line.take_more(first.handler, handler.options.batch - 1)
         plain = [lease for lease in self._hand if self._is_plain(lease)]
@@ -126,13 +131,18 @@ class Slot:
             What is to be run next on this connection; its transaction may have begun.
         """
         handler = self._parts.registry.get(lease.handler)
-        stored = await self._begin(lease, handler)
+        answer = await self._confirm(lease, handler) if self._asks(lease) else None
+        if answer is None and self._asks(lease):
+            return None
+        stored = await self._begin(lease, handler, counted=answer is not None)
         if stored is None:
             return None
         started = time.perf_counter()
         try:
-            await self._handle(lease, handler, stored)
-            following = await self._succeed(lease, line)
+            skipped = answer is not None and await self._is_done(lease, stored, answer)
+            if not skipped:
+                await self._handle(lease, handler, stored, answer)
+            following = await self._succeed(lease, line, skipped=skipped)
         except BaseException as error:
             if self._left:
                 raise
@@ -140,12 +150,52 @@ class Slot:
             if stops_us(error):
                 raise
             return None
-        self._succeeded(handler, time.perf_counter() - started)
+        self._succeeded(handler, time.perf_counter() - started, skipped=skipped)
         return following
 
-    def _succeeded(self, handler: Handler, elapsed: float) -> None:
-        self._parts.circuits[handler.name].ran(failed=False)
-        self._parts.observer.ran(handler.name, "succeeded", elapsed)
+    def _asks(self, lease: Lease) -> bool:
+        return self._parts.confirmer.asks(lease) and not self._exhausted(lease)
+
+    async def _confirm(self, lease: Lease, handler: Handler) -> Answer | None:
+        """Ask the provider, before any transaction. None: no handler may run, and that is recorded."""
+        if lease.event is None:
+            return None
+        bind_contextvars(event_id=str(lease.event_id), handler=lease.handler, attempt=lease.attempt)
+        started = time.perf_counter()
+        try:
+            if lease.suspect:
+                await self._count(lease)
+            return await self._parts.confirmer.confirm(lease, lease.event, handler)
+        except BaseException as error:
+            failure = error.failure if isinstance(error, Unconfirmed) else verdict.stopped(error)
+            told = (error.error or error) if isinstance(error, Unconfirmed) else error
+            elapsed = time.perf_counter() - started
+            await self._recorder.settle(lease, handler, told, failure, elapsed, happened="event_unconfirmed")
+            if not isinstance(error, Unconfirmed):
+                raise
+            return None
+
+    async def _count(self, lease: Lease) -> None:
+        """Count the attempt of a suspect before anything runs for it that could kill its worker."""
+        await self._reached(lambda: self._connection.count(lease))
+
+    async def _is_done(self, lease: Lease, stored: StoredEvent, answer: Answer) -> bool:
+        """Whether what this event tells was handled already, as another event that tells the same.
+
+        Raises:
+            OnceBusy: it is being handled at this moment.
+        """
+        if answer.once is None:
+            return False
+        first = await self._connection.once(lease, f"confirmed:{lease.handler}", once_key(stored, answer.once))
+        if first is None:
+            raise OnceBusy("another event that tells the same is being handled")
+        return not first
+
+    def _succeeded(self, handler: Handler, elapsed: float, *, skipped: bool = False) -> None:
+        if not skipped:
+            self._parts.circuits[handler.name].ran(failed=False)
+        self._parts.observer.ran(handler.name, "skipped" if skipped else "succeeded", elapsed)
 
     def succeeded_by(self) -> "Slot":
         """A slot in place of this one, which is left to its handler. What this one was to record, `settle` does."""
@@ -180,51 +230,56 @@ class Slot:
         self._caller.close()
         await self._connection.discard()
 
-    async def _begin(self, lease: Lease, handler: Handler) -> StoredEvent | None:
+    async def _begin(self, lease: Lease, handler: Handler, *, counted: bool) -> StoredEvent | None:
         """Begin the transaction; None if there is nothing to run."""
         if lease is self._begun:
             self._begun = None
             return lease.event
+        return await self._reached(lambda: self._fence(lease, handler, counted=counted))
+
+    async def _reached(self, ask: Callable[[], Awaitable[_T]]) -> _T:
+        """Ask Postgres on an open connection, until it answers."""
         tries = 0
         while True:
             try:
                 await self._connection.open()
-                return await self._fence(lease, handler)
+                return await ask()
             except StoreUnavailable as error:
                 tries += 1
                 log.warning("store_unreachable", error=type(error.__cause__).__name__)
                 await self._connection.discard()
                 await asyncio.sleep(RECONNECT.delay(tries, self._parts.draw()))
 
-    async def _fence(self, lease: Lease, handler: Handler) -> StoredEvent | None:
+    async def _fence(self, lease: Lease, handler: Handler, *, counted: bool) -> StoredEvent | None:
         exhausted = self._exhausted(lease)
         if lease.event is None or exhausted:
             await self._recorder.bury(lease, handler, verdict.EXHAUSTED if exhausted else verdict.EVENT_GONE)
             return None
         try:
-            await self._connection.begin(lease)
+            await self._connection.begin(lease, counted=counted)
         except LeaseLost:
             self._recorder.lost(lease)
             return None
         return lease.event
 
-    async def _handle(self, lease: Lease, handler: Handler, stored: StoredEvent) -> None:
+    async def _handle(self, lease: Lease, handler: Handler, stored: StoredEvent, answer: Answer | None = None) -> None:
         # Never unbound: the slot's task has a context of its own, and the next run binds all of them again.
         bind_contextvars(event_id=str(lease.event_id), handler=lease.handler, attempt=lease.attempt)
         self.call = Call(lease=lease, handler=handler, started=time.monotonic())
         try:
-            await self._caller.call(handler, to_event(lease, stored, self._parts.readers), self._connection)
+            event = to_event(lease, stored, self._parts.readers, None if answer is None else answer.data)
+            await self._caller.call(handler, event, self._connection)
         finally:
             self.call = None
             if self._left:  # nobody waits for this any more, and another slot has recorded it
                 raise asyncio.CancelledError
 
-    async def _succeed(self, lease: Lease, line: Line) -> Lease | None:
+    async def _succeed(self, lease: Lease, line: Line, *, skipped: bool) -> Lease | None:
         """Commit, and in the same round trip begin what is to be run next."""
         following = self._next(line)
         failpoint("worker_before_commit")
         try:
-            if await self._connection.succeed(lease, following):
+            if await self._connection.succeed(lease, following, skipped=skipped):
                 self._begun = following
         except BaseException:
             if following is not None:
@@ -243,9 +298,9 @@ class Slot:
         return None
 
     def _is_plain(self, lease: Lease) -> bool:
-        """Nothing is to be asked, counted or buried before it runs."""
+        """Nothing is to be asked, confirmed, counted or buried before it runs."""
         spared = lease.suspect or self._parts.circuits[lease.handler].is_open
-        return lease.event is not None and not spared and not self._exhausted(lease)
+        return lease.event is not None and not spared and not self._exhausted(lease) and not self._asks(lease)
 
     def _exhausted(self, lease: Lease) -> bool:
         return lease.attempt > self._parts.registry.get(lease.handler).options.policy.attempts

@@ -4,12 +4,13 @@ import traceback
 from pathlib import Path
 from typing import Final, Protocol
 
-from receiver.errors import HandlerTimedOut, ReceiverError, StoreUnavailable, TransactionEnded
+from receiver.errors import HandlerTimedOut, OnceBusy, ReceiverError, StoreUnavailable, TransactionEnded
 from receiver.handlers import Dead, NotYet, Options, Retry
 from receiver.storage.outcomes import Failure
 
 _OURS: Final = str(Path(__file__).parent)
 _FRAMES: Final = 5
+_BUSY_SECONDS: Final = 1.0
 _REASON_LENGTH: Final = 200
 _ERROR_LENGTH: Final = 4_000
 
@@ -50,6 +51,8 @@ def judge(error: BaseException, run: Tried, options: Options, draw: float, *, cu
     # What a handler committed by SQL of its own is out: another run would do it again.
     if isinstance(error, (Dead, TransactionEnded)):
         return Failure(dead=True, delay=0, reason=reason_of(error), error=told, blocks=blocks)
+    if isinstance(error, OnceBusy):
+        return Failure(dead=False, delay=_BUSY_SECONDS * (1 + draw), reason=error.reason, error=None, counts=False)
     if isinstance(error, NotYet):
         return _deferred(error, run, options, draw)
     if run.attempt >= policy.attempts:

@@ -80,8 +80,24 @@ class DispatchMetrics:
             "receiver_circuit_open", "1: only probes of this handler run here", ["handler"], registry=registry
         )
 
+        self._confirmations = Counter(
+            "receiver_confirmations", "Confirmations by outcome", ["source", "outcome"], registry=registry
+        )
+        self._confirming = Histogram(
+            "receiver_confirmation_seconds",
+            "Duration of confirmations",
+            ["source"],
+            buckets=_BUCKETS,
+            registry=registry,
+        )
+
+    def asked(self, source: str, outcome: str, seconds: float) -> None:
+        """Count one confirmation. `not_confirmed` is the one to alert on: somebody calls with what is not so."""
+        self._confirmations.labels(source, outcome).inc()
+        self._confirming.labels(source).observe(seconds)
+
     def circuit(self, handler: str, *, is_open: bool) -> None:
-        """Show whether nothing but probes of a handler runs here."""
+        """Show whether nothing but probes of a handler, or of a source's confirmation, runs here."""
         self._open.labels(handler).set(int(is_open))
 
     def ran(self, handler: str, outcome: str, seconds: float) -> None:

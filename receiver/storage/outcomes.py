@@ -23,16 +23,16 @@ FOR UPDATE
 
 # No row: the division fails, and the COMMIT behind it is not reached.
 _SUCCEED: Final = """
-PREPARE receiver_succeed(uuid, text, int) AS
+PREPARE {name}(uuid, text, int) AS
 WITH done AS (
-    UPDATE receiver.dispatch SET state = 'succeeded', due_at = now(), reason = NULL
+    UPDATE receiver.dispatch SET state = 'succeeded', due_at = now(), reason = {reason}
     WHERE event_id = $1 AND handler = $2 AND epoch = $3 AND state || '' = 'leased'
         AND current_setting('receiver.fence', true) = $3::text
-    RETURNING attempts, trigger, worker
+    RETURNING attempts, trigger, worker, reason
 ), tried AS (
     INSERT INTO receiver.attempt
-        (event_id, handler, epoch, number, trigger, worker, started_at, finished_at, outcome)
-    SELECT $1, $2, $3, attempts, trigger, worker, now(), clock_timestamp(), 'succeeded' FROM done
+        (event_id, handler, epoch, number, trigger, worker, started_at, finished_at, outcome, reason)
+    SELECT $1, $2, $3, attempts, trigger, worker, now(), clock_timestamp(), 'succeeded', reason FROM done
 )
 SELECT 1 / count(*) FROM done
 """
@@ -53,16 +53,16 @@ other AS (
 )"""
 
 _SUCCEED_IN_LANE: Final = f"""
-PREPARE receiver_succeed_in_lane(uuid, text, int, bigint) AS
+PREPARE {{name}}(uuid, text, int, bigint) AS
 WITH done AS (
-    UPDATE receiver.dispatch SET state = 'succeeded', due_at = now(), reason = NULL
+    UPDATE receiver.dispatch SET state = 'succeeded', due_at = now(), reason = {{reason}}
     WHERE event_id = $1 AND handler = $2 AND epoch = $3 AND state || '' = 'leased'
         AND current_setting('receiver.fence', true) = $3::text
-    RETURNING attempts, trigger, worker, lane_at
+    RETURNING attempts, trigger, worker, lane_at, reason
 ), tried AS (
     INSERT INTO receiver.attempt
-        (event_id, handler, epoch, number, trigger, worker, started_at, finished_at, outcome)
-    SELECT $1, $2, $3, attempts, trigger, worker, now(), clock_timestamp(), 'succeeded' FROM done
+        (event_id, handler, epoch, number, trigger, worker, started_at, finished_at, outcome, reason)
+    SELECT $1, $2, $3, attempts, trigger, worker, now(), clock_timestamp(), 'succeeded', reason FROM done
 ), handled AS (
     INSERT INTO receiver.lane AS l (lane, handler, handled_at, event_id)
     SELECT $4, $2, lane_at, $1 FROM done
@@ -138,7 +138,16 @@ SELECT EXISTS (
 """
 """Whether a run's success is committed."""
 
-PREPARE: Final = f"{_FENCE};{_SUCCEED};{_SUCCEED_IN_LANE};{_FAIL};{_COUNT};{_BURY}"
+ALREADY_DONE: Final = "already_done"
+"""The reason of a success whose handler was not run, since its effect was there."""
+
+_SUCCESSES: Final = ";".join(
+    statement.format(name=f"receiver_{verb}{place}", reason=reason)
+    for statement, place in ((_SUCCEED, ""), (_SUCCEED_IN_LANE, "_in_lane"))
+    for verb, reason in (("succeed", "NULL"), ("skip", f"'{ALREADY_DONE}'"))
+)
+
+PREPARE: Final = f"{_FENCE};{_SUCCESSES};{_FAIL};{_COUNT};{_BURY}"
 
 
 class Failure(msgspec.Struct, frozen=True, kw_only=True):
@@ -165,7 +174,7 @@ def fence(lease: Lease) -> str:
     return f"BEGIN; EXECUTE receiver_fence({_key(lease)})"
 
 
-def succeed(lease: Lease, following: Lease | None = None) -> str:
+def succeed(lease: Lease, following: Lease | None = None, *, skipped: bool = False) -> str:
     """Record success and commit; in the same message, begin the transaction of the run that follows, see `fence`.
 
     Fails with division by zero if this is not the transaction of our fence.
@@ -173,8 +182,9 @@ def succeed(lease: Lease, following: Lease | None = None) -> str:
     Args:
         lease: of the run.
         following: of the next one on this connection: its round trip is saved.
+        skipped: its handler was not run, since its effect was there.
     """
-    execute = "receiver_succeed" if lease.lane is None else "receiver_succeed_in_lane"
+    execute = f"receiver_{'skip' if skipped else 'succeed'}{'' if lease.lane is None else '_in_lane'}"
     lane = "" if lease.lane is None else f", {lease.lane}"
     begin = "" if following is None else f"; {fence(following)}"
     return f"{_locked(lease)}EXECUTE {execute}({_key(lease)}{lane}); COMMIT{begin}"

@@ -18,6 +18,7 @@ from receiver.storage import outcomes, together
 from receiver.storage.engine import make_engine
 from receiver.storage.leases import Lease
 from receiver.storage.loans import Loan
+from receiver.storage.once import once_for_event
 from receiver.storage.outcomes import Failure
 from receiver.storage.own import UNREACHABLE, OwnConnection
 from receiver.storage.raw import RawTransaction
@@ -85,15 +86,23 @@ class RunConnection:
             await self._ask(end)
         self._orphans.clear()
 
-    async def begin(self, lease: Lease) -> None:
+    async def count(self, lease: Lease) -> None:
+        """Count the attempt of a suspect, in a commit of its own. Raises StoreUnavailable."""
+        await self._ask(outcomes.count(lease))
+
+    async def begin(self, lease: Lease, *, counted: bool = False) -> None:
         """Begin the run's transaction and lock its dispatch.
+
+        Args:
+            lease: of the run.
+            counted: `count` was called already.
 
         Raises:
             LeaseLost: somebody else owns it by now.
             StoreUnavailable: the connection cannot be used.
         """
-        if lease.suspect:
-            await self._ask(outcomes.count(lease))
+        if lease.suspect and not counted:
+            await self.count(lease)
         if await self._ask(outcomes.fence(lease)) != _FENCED:
             await self._ask("ROLLBACK")
             raise LeaseLost("somebody else took the dispatch over")
@@ -110,12 +119,24 @@ class RunConnection:
         """The same for a coroutine function that does without a session."""
         return self._lent().raw()
 
-    async def succeed(self, lease: Lease, following: Lease | None = None) -> bool:
+    async def once(self, lease: Lease, scope: str, key: str) -> bool | None:
+        """Take a key in the transaction that was begun, see `once_for_event`; None: somebody else is about it now.
+
+        Raises:
+            StoreUnavailable: the connection cannot be used.
+        """
+        try:
+            return await once_for_event(self._opened().raw, scope, key, lease.event_id)
+        except UNREACHABLE as error:
+            raise StoreUnavailable("Postgres did not do what it was asked") from error
+
+    async def succeed(self, lease: Lease, following: Lease | None = None, *, skipped: bool = False) -> bool:
         """Record success and commit, with all that the handler wrote; then begin the run that follows, as `begin` does.
 
         Args:
             lease: of the run.
             following: of the next one, no suspect; in one round trip with the commit.
+            skipped: its handler was not run, since its effect was there.
 
         Returns:
             Whether the run of `following` has begun. If not, `begin` says why.
@@ -130,7 +151,7 @@ class RunConnection:
         async with self._touching:
             self._end_loan(own)
             try:
-                said = await self._commit(own, outcomes.succeed(lease, following))
+                said = await self._commit(own, outcomes.succeed(lease, following, skipped=skipped))
             except asyncpg.PostgresError:
                 if following is not None and await self._succeeded(own, lease):
                     return False  # it was the fence behind the commit that failed

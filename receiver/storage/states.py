@@ -170,7 +170,7 @@ TRANSITIONS: Final = (
         after=State.READY,
         by=Actor.WORKER,
         attempts=_UNCOUNTED,
-        when="its handler said `NotYet`, or had to end because its worker did",
+        when="its handler said `NotYet` or had to end because its worker did, or its event could not be confirmed yet",
     ),
     Transition(
         name="died",
@@ -185,7 +185,7 @@ TRANSITIONS: Final = (
         after=State.DEAD,
         by=Actor.WORKER,
         attempts=_UNCOUNTED | _KEPT,
-        when="its attempts were used up by workers that died, or its event is gone: it is not run",
+        when="its attempts were used up by workers that died, or its event is gone or not confirmed: it is not run",
     ),
     Transition(
         name="replayed",

@@ -4,7 +4,7 @@ import datetime as dt
 from typing import TypeVar
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import ARRAY, JSONB, UUID
+from sqlalchemy.dialects.postgresql import ARRAY, JSON, JSONB, UUID
 from sqlalchemy.types import TypeEngine
 
 from receiver.storage.states import ACTIVE, UNFINISHED, State, quoted
@@ -231,4 +231,32 @@ audit = sa.Table(
     _column("subject", sa.Text()),
     _column("why", sa.Text(), null=True),
     _column("details", JSONB(), default=sa.text("'{}'")),
+)
+
+# What a source's confirmation said of an event, asked once for all of its handlers; see confirmations.py. `data` is
+# kept as it was written: jsonb would refuse a NUL, which a provider may send.
+confirmation = sa.Table(
+    "confirmation",
+    metadata,
+    sa.Column("event_id", UUID(), primary_key=True),
+    _column("outcome", sa.Text()),
+    _column("token", UUID()),  # of who asks, or asked last
+    _column("asked", sa.Integer()),  # how often, and
+    _time("since"),  # from when on; a replay begins anew
+    _time("until", null=True),  # asking: others may ask then; waiting: not to be asked before
+    _time("at"),  # of the outcome
+    _column("reason", sa.Text(), null=True),
+    _column("once", sa.Text(), null=True),
+    _column("data", JSON(), null=True),
+    sa.CheckConstraint("outcome IN ('asking', 'waiting', 'confirmed', 'refused')", name="outcome"),
+)
+
+# What must happen once, and has; see once.py. Apart from dedup_key, whose rows each stand for an event.
+once_key = sa.Table(
+    "once_key",
+    metadata,
+    sa.Column("key", sa.LargeBinary, primary_key=True),
+    _column("scope", sa.Text()),
+    _column("event_id", UUID(), null=True),  # whose handler did it; NULL: code of the merchant's own
+    _time("created_at"),
 )

@@ -8,7 +8,7 @@ import sys
 import tempfile
 import time
 import uuid
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import BinaryIO
@@ -19,7 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from receiver.dispatch.content import Readers
 from receiver.embedded import EmbeddedServers
-from receiver.handlers import Registry
+from receiver.handlers import Confirmation, Registry
 from receiver.settings import Settings
 from receiver.storage import migrate
 from receiver.storage.engine import Connection, make_engine
@@ -69,12 +69,16 @@ class Runs:
     def __init__(self) -> None:
         self.heard: list[tuple[str, str]] = []
         self.open: dict[str, bool] = {}
+        self.questions: list[tuple[str, str]] = []
 
     def ran(self, handler: str, outcome: str, _seconds: float) -> None:
         self.heard.append((handler, outcome))
 
     def circuit(self, handler: str, *, is_open: bool) -> None:
         self.open[handler] = is_open
+
+    def asked(self, source: str, outcome: str, _seconds: float) -> None:
+        self.questions.append((source, outcome))
 
 
 class Shop:
@@ -100,6 +104,12 @@ class Shop:
 
     async def rows(self, sql: str, *values: object) -> list[tuple[object, ...]]:
         return [tuple(row) for row in await self._connection.fetch(sql, *values)]
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Connection]:
+        """The test's own connection, in a transaction."""
+        async with self._connection.transaction():
+            yield self._connection
 
     async def until(self, sql: str, *values: object, seconds: float = 60) -> None:
         """Wait until the query says true."""
@@ -142,7 +152,13 @@ class Shop:
 
     @asynccontextmanager
     async def working(
-        self, registry: Registry, *, redis_url: str | None = None, readers: Readers = READERS, **settings: object
+        self,
+        registry: Registry,
+        *,
+        redis_url: str | None = None,
+        readers: Readers = READERS,
+        confirmations: Mapping[str, Confirmation] | None = None,
+        **settings: object,
     ) -> AsyncIterator[Worker]:
         """A worker in this process."""
         async with Worker(
@@ -152,6 +168,7 @@ class Shop:
             readers=readers,
             settings=Settings.model_validate({"concurrency": 4, "poll_seconds": 0.2, **settings}),
             metrics=self.runs,
+            confirmations=confirmations,
         ) as worker:
             yield worker
 

@@ -124,6 +124,9 @@ class Silent:
     def circuit(self, handler: str, *, is_open: bool) -> None:
         """Nothing."""
 
+    def asked(self, source: str, outcome: str, seconds: float) -> None:
+        """Nothing."""
+
 
 async def main(database_url: str, redis_url: str, handlers: str) -> None:
     """Work until SIGTERM."""

@@ -18,13 +18,14 @@ import receiver.providers
 import receiver.testing
 from receiver.cli.exits import MEANINGS, Exit
 from receiver.cli.main import app
-from receiver.dispatch import verdict
+from receiver.dispatch import asking, verdict
 from receiver.embedded.errors import Reason
-from receiver.errors import EmitReason, ReceiverError, UpdateReason
+from receiver.errors import EmitReason, OnceReason, ReceiverError, UpdateReason
 from receiver.events import Event
 from receiver.ingress.problems import PROBLEMS, status_of
 from receiver.observability.metrics import DispatchMetrics, IngressMetrics
 from receiver.settings import Settings, SourceSettings
+from receiver.storage.outcomes import ALREADY_DONE
 from receiver.storage.tables import metadata
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -106,6 +107,11 @@ REASONS = sorted(
         verdict.EVENT_GONE,
         verdict.STOPPED,
         verdict.NEVER,
+        asking.NOT_CONFIRMED,
+        asking.FAILED,
+        asking.PAUSED,
+        asking.OVERDUE,
+        ALREADY_DONE,
         "retry_asked",
         "not_yet",
         "lease_expired",
@@ -113,6 +119,7 @@ REASONS = sorted(
     | {"id_conflict"}
     | set(get_args(UpdateReason))
     | set(get_args(EmitReason))
+    | set(get_args(OnceReason))
 )
 
 
@@ -169,6 +176,7 @@ def test_metrics_stand_there() -> None:
     ingress.failed("a", "b")
     dispatch.ran("a", "b", 0)
     dispatch.circuit("a", is_open=True)
+    dispatch.asked("a", "b", 0)
     text = page("metrics.md")
     for family in registry.collect():
         name = f"{family.name}_total" if family.type == "counter" else family.name
