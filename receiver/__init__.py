@@ -11,15 +11,18 @@ if TYPE_CHECKING:
     from receiver.app.receiver import Receiver
     from receiver.errors import EmitError
     from receiver.events import Emitted, Event
+    from receiver.handlers.confirming import Confirmed, NotConfirmed
     from receiver.handlers.policy import Dead, NotYet, Retry, RetryPolicy
     from receiver.storage.newer import update_if_newer, update_if_newer_sync
     from receiver.storage.raw import RawTransaction
 
 __all__ = [
+    "Confirmed",
     "Dead",
     "EmitError",
     "Emitted",
     "Event",
+    "NotConfirmed",
     "NotYet",
     "RawTransaction",
     "Receiver",
@@ -30,10 +33,12 @@ __all__ = [
 ]
 
 _HOMES = {
+    "Confirmed": "receiver.handlers.confirming",
     "Dead": "receiver.handlers.policy",
     "EmitError": "receiver.errors",
     "Emitted": "receiver.events",
     "Event": "receiver.events",
+    "NotConfirmed": "receiver.handlers.confirming",
     "NotYet": "receiver.handlers.policy",
     "RawTransaction": "receiver.storage.raw",
     "Receiver": "receiver.app.receiver",

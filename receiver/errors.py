@@ -137,6 +137,12 @@ class HandlerTimedOut(ReceiverError):
     reason = "timeout"
 
 
+class ProviderUnclear(ReceiverError):
+    """A provider's API said neither that an event is so nor that it is not; to be asked again."""
+
+    reason = "provider_unclear"
+
+
 class OnceBusy(ReceiverError):
     """Somebody else does at this moment what is to be done once."""
 

@@ -64,7 +64,8 @@ class Worker:
         self._readers = dict(readers)
         self._settings = settings
         self._metrics = metrics
-        self._confirmations = confirmations or {}
+        self._confirmations = dict(confirmations or {})
+        self._replaced: list[Confirmation] = []
         self.name = name or own_name()
         self._stack = AsyncExitStack()
 
@@ -101,6 +102,12 @@ class Worker:
         Those of sources that are gone stay too: what came to them may still be owed to a handler.
         """
         self._readers.update(readers)
+
+    def confirm_with(self, confirmations: Mapping[str, Confirmation]) -> None:
+        """Confirm by these from now on, by source; what is being asked goes on."""
+        self._replaced += self._confirmations.values()
+        self._confirmations.clear()
+        self._confirmations.update(confirmations)
 
     async def run_until(self, stop: asyncio.Event) -> None:
         """Run until `stop` is set, then drain."""
@@ -168,8 +175,7 @@ class Worker:
         stack.push_async_callback(confirming.dispose)
         connection = ConfirmationConnection(confirming)
         stack.push_async_callback(connection.close)
-        for confirmation in self._confirmations.values():
-            stack.push_async_callback(confirmation.close)
+        stack.push_async_callback(self._close_confirmations)
         return Confirmer(
             self._confirmations,
             connection,
@@ -178,6 +184,10 @@ class Worker:
             heard=self._metrics,
             draw=secrets.SystemRandom().random,
         )
+
+    async def _close_confirmations(self) -> None:
+        for confirmation in (*self._confirmations.values(), *self._replaced):
+            await confirmation.close()
 
     def _replayer(self, stack: AsyncExitStack, nudges: Nudges) -> Replayer:
         stepping = step_engine(self._database_url)

@@ -68,6 +68,7 @@ async def run(
         sources, users = receiver.sources(settings), list[Serve]()
         if work:
             worker = await stack.enter_async_context(receiver.worker(settings, sources))
+            users.append(lambda sources: worker.confirm_with(receiver.confirmations(sources)))
             users.append(lambda sources: worker.read_with(readers_of(sources)))
         url = await stack.enter_async_context(_public(receiver, settings, sources, member, users)) if serve else None
         settle_garbage()

@@ -14,10 +14,12 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from receiver.app.public import public_app
 from receiver.app.service import Service, required
 from receiver.certificates import Network
+from receiver.confirmations import Confirmations
 from receiver.errors import EmitError, SettingsError
 from receiver.events import INTERNAL, Emitted, parse_exactly
 from receiver.followups import follow_up
-from receiver.handlers import Registry, RetryPolicy
+from receiver.handlers import AnyConfirmFunction, Confirmation, Registry, RetryPolicy
+from receiver.handlers.confirming import DEFAULT_POLICY, DEFAULT_TIMEOUT
 from receiver.handlers.lanes import Lane, OnDead
 from receiver.handlers.registry import HandlerFunction
 from receiver.ingress import Clock
@@ -59,6 +61,7 @@ class Receiver:
         self._app: ASGIApp | None = None
         self._running: tuple[asyncio.AbstractEventLoop, Service] | None = None
         self.handlers = Registry(retry=retry)
+        self._confirmations = Confirmations()
         self.metrics = CollectorRegistry()
 
     def on(
@@ -105,6 +108,30 @@ class Receiver:
             raw=raw,
             batch=batch,
         )
+
+    def confirm(
+        self, source: str, *, timeout: float = DEFAULT_TIMEOUT, retry: RetryPolicy = DEFAULT_POLICY
+    ) -> Callable[[AnyConfirmFunction], AnyConfirmFunction]:
+        """Register an `async def` function of the event: it asks whether the event is so, before any handler runs.
+
+        The function returns `Confirmed(…)`, or raises `NotConfirmed`: then none runs. After any other exception it is
+        asked again. It is asked once for all handlers of an event, outside of any transaction, and what it said is
+        stored; if its worker dies meanwhile, once more.
+
+        Args:
+            source: a source's name, or a provider's: then for all its sources that have none of their own.
+            timeout: seconds that asking once may take.
+            retry: when to ask again after an exception, and by its `patience` for how long.
+
+        Raises:
+            HandlerError: the function cannot be a confirmation, or the source has one.
+        """
+
+        def register(function: AnyConfirmFunction) -> AnyConfirmFunction:
+            self._confirmations.add(source, Confirmation(function=function, timeout=timeout, policy=retry))
+            return function
+
+        return register
 
     def emit(
         self,
@@ -182,7 +209,13 @@ class Receiver:
 
     def sources(self, settings: Settings) -> dict[str, Source]:
         """The configured accounts. Raises SettingsError, naming each setting that is wrong."""
-        return build_sources(settings, self._folder)
+        sources = build_sources(settings, self._folder)
+        self.confirmations(sources)
+        return sources
+
+    def confirmations(self, sources: Mapping[str, Source]) -> dict[str, Confirmation]:
+        """By source, what is asked before its handlers run. Raises SettingsError, naming each setting that is wrong."""
+        return self._confirmations.of(sources)
 
     def reloaded(self) -> Settings:
         """The settings as they stand in environment and files now.
@@ -214,12 +247,14 @@ class Receiver:
         return Service(settings, sources, self.handlers, self.metrics, clock=clock, network=network)
 
     def worker(self, settings: Settings, sources: Mapping[str, Source] | None = None) -> Worker:
-        """The worker's half, which reads the bodies of these sources; default: those of the settings."""
+        """The worker's half, for the events of these sources; default: those of the settings."""
+        sources = self.sources(settings) if sources is None else sources
         return Worker(
             database_url=required(settings.database_url, "database_url"),
             redis_url=required(settings.redis_url, "redis_url"),
             registry=self.handlers,
-            readers=readers_of(self.sources(settings) if sources is None else sources),
+            readers=readers_of(sources),
+            confirmations=self.confirmations(sources),
             settings=settings,
             metrics=DispatchMetrics(self.metrics),
         )

@@ -3,7 +3,7 @@
 from typing import Final
 
 from receiver.dispatch.verdict import describe
-from receiver.errors import ConfirmationTimedOut
+from receiver.errors import ConfirmationTimedOut, ProviderUnclear
 from receiver.handlers import Dead, NotConfirmed, NotYet, Retry, RetryPolicy
 from receiver.storage.confirmations import Settled, Standing
 from receiver.storage.outcomes import Failure
@@ -93,7 +93,7 @@ def settled(failure: Failure, error: Exception | None) -> Settled:
 
 
 def _reason(error: Exception) -> str:
-    if isinstance(error, (NotYet, Retry, ConfirmationTimedOut)):
+    if isinstance(error, (NotYet, Retry, ConfirmationTimedOut, ProviderUnclear)):
         return _clean(str(error.reason))
     return FAILED
 

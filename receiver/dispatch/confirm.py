@@ -12,7 +12,8 @@ import time
 import uuid
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Final, Protocol, TypeVar
 
 import msgspec
@@ -87,8 +88,8 @@ class Confirmer:
         self._encode = encode
         self._heard = heard
         self._draw = draw
-        self.circuits = {_circuit(name): Circuit(_circuit(name), time.monotonic, heard) for name in confirmations}
-        """By name, which is not a handler's."""
+        self.circuits: dict[str, Circuit] = {}
+        """By name, which is not a handler's; of those sources that were asked for."""
 
     def asks(self, lease: Lease) -> bool:
         """Whether a run's event is to be confirmed first."""
@@ -103,13 +104,14 @@ class Confirmer:
             Unconfirmed: the event is not so, or there is no answer yet.
         """
         token, pause = uuid.uuid4(), _FIRST_LOOK
-        seconds = self._confirmations[stored.source].timeout + _SLACK_SECONDS
+        confirmation = self._confirmations[stored.source]
+        seconds = confirmation.timeout + _SLACK_SECONDS
         while True:
             standing = await self._patiently(
                 lambda: self._connection.look(lease.event_id, lease.handler, token, seconds)
             )
             if standing.ours:
-                answer = await self._ask(lease, stored, handler, standing, token)
+                answer = await self._ask(_Question(confirmation, lease, stored, handler, standing), token)
             elif standing.outcome == "asking":
                 await asyncio.sleep(pause)
                 answer, pause = None, min(pause * 2, _LONGEST_LOOK)
@@ -118,52 +120,57 @@ class Confirmer:
             if answer is not None:
                 return answer
 
-    async def _ask(
-        self, lease: Lease, stored: StoredEvent, handler: Handler, standing: Standing, token: uuid.UUID
-    ) -> Answer | None:
+    async def _ask(self, question: "_Question", token: uuid.UUID) -> Answer | None:
         """Ask; None: somebody else has asked meanwhile, and what they heard counts."""
+        settle = partial(self._connection.settle, question.lease.event_id, token)
         error: Exception | None = None
-        result = Settled(outcome="waiting", wait_seconds=0, reason=STOPPED)
         try:
             try:
-                result = await self._said(lease, stored, standing)
+                result = await self._said(question)
             except Exception as raised:  # noqa: BLE001 - whatever it is, it belongs to the confirmation
                 error = raised
         except BaseException:
             with suppress(StoreUnavailable):
-                await self._connection.settle(lease.event_id, token, result)
+                await settle(Settled(outcome="waiting", wait_seconds=0, reason=STOPPED))
             raise
-        failure = None if error is None else self._judged(error, stored.source, handler, standing)
+        failure = None if error is None else self._judged(error, question)
         if failure is not None:
             result = settled(failure, error)
         failpoint("worker_asked")
-        if not await self._patiently(lambda: self._connection.settle(lease.event_id, token, result)):
+        if not await self._patiently(lambda: settle(result)):
             return None
         failpoint("worker_confirmed")
         if failure is not None:
             raise Unconfirmed(failure, error)
         return _answer(result.data, result.once)
 
-    async def _said(self, lease: Lease, stored: StoredEvent, standing: Standing) -> Settled:
+    async def _said(self, question: "_Question") -> Settled:
         """Ask, unless the provider is known not to answer."""
-        circuit = self.circuits[_circuit(stored.source)]
+        source, confirmation = question.stored.source, question.confirmation
+        circuit = self._circuit(source)
         if not circuit.may_run():
             raise _Paused(circuit.seconds_to_probe())
-        confirmation = self._confirmations[stored.source]
-        event = replace(to_event(lease, stored, self._readers), handler=CONFIRM, attempt=standing.asked)
+        event = to_event(question.lease, question.stored, self._readers)
+        asked = replace(event, handler=CONFIRM, attempt=question.standing.asked)
         started = time.perf_counter()
         try:
-            said = self._written(await bounded(_call(confirmation, event), confirmation.timeout), stored.source)
+            said = self._written(await bounded(_call(confirmation, asked), confirmation.timeout), source)
         except Exception as error:
-            self._tell(stored.source, error, started)
+            self._tell(source, error, started)
             raise
-        self._tell(stored.source, None, started)
+        self._tell(source, None, started)
         return said
 
     def _tell(self, source: str, error: Exception | None, started: float) -> None:
         outcome = outcome_of(error)
-        self.circuits[_circuit(source)].ran(failed=outcome == "failed")
+        self._circuit(source).ran(failed=outcome == "failed")
         self._heard.asked(source, outcome, time.perf_counter() - started)
+
+    def _circuit(self, source: str) -> Circuit:
+        name = f"confirm {source}"
+        if name not in self.circuits:
+            self.circuits[name] = Circuit(name, time.monotonic, self._heard)
+        return self.circuits[name]
 
     def _written(self, confirmed: object, source: str) -> Settled:
         if not isinstance(confirmed, Confirmed):
@@ -176,14 +183,13 @@ class Confirmer:
             raise HandlerError(f"confirm {source!r}: data cannot be stored; {error}") from error
         return Settled(outcome="confirmed", once=confirmed.once, data=data)
 
-    def _judged(self, error: Exception, source: str, handler: Handler, standing: Standing) -> Failure:
-        policy = self._confirmations[source].policy
+    def _judged(self, error: Exception, question: "_Question") -> Failure:
+        standing, policy = question.standing, question.confirmation.policy
         if isinstance(error, _Paused):
             return paused(standing, policy, error.seconds, self._draw())
         if isinstance(error, (NotConfirmed, Dead)):
-            log.error("not_confirmed", source=source)
             return refused(error.reason, describe(error))
-        blocks = handler.options.on_dead == "block"
+        blocks = question.handler.options.on_dead == "block"
         return again(error, standing, policy, self._draw(), blocks=blocks)
 
     def _known(self, standing: Standing) -> Answer:
@@ -205,6 +211,17 @@ class Confirmer:
                 await asyncio.sleep(RECONNECT.delay(tries, self._draw()))
 
 
+@dataclass(frozen=True, slots=True)
+class _Question:
+    """What is asked, for which run."""
+
+    confirmation: Confirmation
+    lease: Lease
+    stored: StoredEvent
+    handler: Handler
+    standing: Standing
+
+
 class _Paused(Exception):
     """The provider is known not to answer; `seconds` until the next probe."""
 
@@ -216,10 +233,6 @@ class _Paused(Exception):
 def once_key(stored: StoredEvent, once: str) -> str:
     """What is done once: this, of what the event is about."""
     return json.dumps([stored.source, stored.entity_id or stored.external_id, once])
-
-
-def _circuit(source: str) -> str:
-    return f"confirm {source}"
 
 
 async def _call(confirmation: Confirmation, event: Event) -> object:

@@ -22,7 +22,7 @@ class Observer(Told, Protocol):
     """Hears of every run too; see `observability/metrics.py`."""
 
     def ran(self, handler: str, outcome: str, seconds: float) -> None:
-        """A run ended: `succeeded`, `skipped` (it was done before), `retry`, `dead`, or `lost` (others took it over)."""
+        """A run ended: `succeeded`, `skipped` (done before), `retry`, `dead`, or `lost` (others took it over)."""
 
     def asked(self, source: str, outcome: str, seconds: float) -> None:
         """A source's confirmation has ended: `confirmed`, `not_confirmed`, `not_yet`, or `failed`."""

@@ -131,9 +131,11 @@ class Slot:
             What is to be run next on this connection; its transaction may have begun.
         """
         handler = self._parts.registry.get(lease.handler)
-        answer = await self._confirm(lease, handler) if self._asks(lease) else None
-        if answer is None and self._asks(lease):
-            return None
+        answer = None
+        if lease is not self._begun and self._asks(lease):
+            answer = await self._confirm(lease, handler)
+            if answer is None:
+                return None
         stored = await self._begin(lease, handler, counted=answer is not None)
         if stored is None:
             return None

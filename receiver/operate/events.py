@@ -7,7 +7,7 @@ import msgspec
 from receiver.operate.errors import EventUnknown
 from receiver.storage import views
 from receiver.storage.engine import Connection
-from receiver.storage.views import DispatchRow, EventRow
+from receiver.storage.views import ConfirmationRow, DispatchRow, EventRow
 
 _CANDIDATES = 5
 
@@ -20,6 +20,8 @@ class EventDetail(EventRow, frozen=True, kw_only=True):
     """Bytes of the body."""
     body: bytes | msgspec.UnsetType = msgspec.UNSET
     """Only if it was asked for; base64 in JSON."""
+    confirmation: ConfirmationRow | None
+    """What its source's confirmation said of it; None: nobody has asked."""
     dispatches: tuple[DispatchRow, ...]
 
 
@@ -65,6 +67,7 @@ async def detail(connection: Connection, wanted: str, *, body: bool = False) -> 
         headers=stored.headers,
         size=len(stored.body),
         body=stored.body if body else msgspec.UNSET,
+        confirmation=await views.confirmation(connection, row.id),
         dispatches=await views.dispatches(connection, row.id),
     )
 

@@ -19,13 +19,18 @@ NESTED: Final = "__"
 
 
 class SourceSettings(BaseModel):
-    """One account of a provider. Beside these two, each provider has settings of its own, which it checks itself."""
+    """One account of a provider. Beside these, each provider has settings of its own, which it checks itself."""
 
     model_config = ConfigDict(extra="allow", frozen=True, hide_input_in_errors=True)
 
     provider: str = Field(min_length=1, description="the kind of sender, such as stripe")
     verification: Literal["signature", "none"] = Field(
         default="signature", description='"none" takes callbacks from anybody; it must be said in so many words'
+    )
+    confirm: str | None = Field(
+        default=None,
+        min_length=1,
+        description='what asks whether an event is so, before any handler: "provider", or your own "module:function"',
     )
 
     def __repr_args__(self) -> list[tuple[str | None, object]]:

@@ -32,6 +32,8 @@ class Source:
     """The scheme, with this account's keys."""
     verified: bool
     """False where the settings say `verification = "none"`: facts are taken from anybody."""
+    confirm: str | None = None
+    """What asks whether its events are so: `provider`, or `module:function`."""
     key_labels: tuple[str, ...] = ()
     """What operators call the keys, in the order in which verification counts them."""
     windows: Mapping[int, Window] = field(default_factory=dict)
@@ -53,8 +55,8 @@ class Source:
     def same_as(self, other: "Source") -> bool:
         """Whether the settings of both say the same, keys and all."""
         return (
-            (self.name, type(self.provider), self.verified, self.key_labels)
-            == (other.name, type(other.provider), other.verified, other.key_labels)
+            (self.name, type(self.provider), self.verified, self.confirm, self.key_labels)
+            == (other.name, type(other.provider), other.verified, other.confirm, other.key_labels)
             and self.windows == other.windows
             and self.options == other.options
         )
@@ -144,6 +146,7 @@ def _source(name: str, settings: SourceSettings, retention_days: int, folder: Pa
         windows=windows,
         live=live,
         options=options,
+        confirm=settings.confirm,
     )
 
 

@@ -77,7 +77,7 @@ def _entries(provider: type[Provider], given: Mapping[str, object]) -> Iterator[
 
 
 def _unknown(name: str, provider: type[Provider], prefix: str) -> str:
-    known = ", ".join(["provider", "verification", *provider.settings])
+    known = ", ".join(["provider", "verification", "confirm", *provider.settings])
     return f"{prefix}.{name}: unknown setting; {provider.name} has {known}"
 
 

@@ -9,6 +9,7 @@ import msgspec
 
 from receiver.events import Trust
 from receiver.storage import states
+from receiver.storage.confirmations import Outcome
 from receiver.storage.engine import Connection
 from receiver.storage.partitions import first_id
 
@@ -80,6 +81,21 @@ class DispatchRow(msgspec.Struct, frozen=True, kw_only=True):
     late: bool | None
     """Unfinished, and a later event of its lane has been handled already; None: finished, or in no lane."""
     outcomes: tuple[AttemptRow, ...]
+
+
+class ConfirmationRow(msgspec.Struct, frozen=True, kw_only=True):
+    """What the source's confirmation said of an event."""
+
+    outcome: Outcome
+    asked: int
+    """How often."""
+    at: dt.datetime
+    until: dt.datetime | None
+    """While `waiting`: when it is asked again, at the earliest."""
+    reason: str | None
+    once: str | None
+    data: msgspec.Raw | None
+    """What handlers are given."""
 
 
 class StoredBody(msgspec.Struct, frozen=True, kw_only=True):
@@ -204,6 +220,10 @@ SELECT handler, number, outcome, reason, error, trigger, worker, started_at, fin
 FROM receiver.attempt WHERE event_id = $1 ORDER BY handler, epoch
 """
 
+_CONFIRMATION: Final = """
+SELECT outcome, asked, at, until, reason, once, data::text AS data FROM receiver.confirmation WHERE event_id = $1
+"""
+
 MOST_BEHIND: Final = 1_000
 
 _DEAD: Final = f"""
@@ -265,6 +285,16 @@ async def stored_body(connection: Connection, event_id: uuid.UUID) -> StoredBody
     if row is None:
         return None
     return StoredBody(headers=msgspec.json.decode(row["headers"], type=dict[str, str]), body=row["body"])
+
+
+async def confirmation(connection: Connection, event_id: uuid.UUID) -> ConfirmationRow | None:
+    """What was confirmed of the event, or was not; None: nobody has asked."""
+    row = await connection.fetchrow(_CONFIRMATION, event_id)
+    if row is None:
+        return None
+    fields = dict(row)
+    data = fields.pop("data")
+    return ConfirmationRow(**fields, data=None if data is None else msgspec.Raw(data.encode()))
 
 
 async def dispatches(connection: Connection, event_id: uuid.UUID) -> tuple[DispatchRow, ...]:

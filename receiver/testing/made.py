@@ -32,6 +32,7 @@ def make_event(
     handler: str = "handler",
     attempt: int = 1,
     late: bool = False,
+    confirmed: object = None,
 ) -> Event:
     """An event with this content.
 
@@ -54,6 +55,7 @@ def make_event(
         handler: of use where you call the function yourself; `run_handler` puts the right name there.
         attempt: number of the run, from 1.
         late: a later event of its lane has been handled before it.
+        confirmed: what the source's confirmation said of it.
     """
     event_id = uuid_utils.compat.uuid7()
     return Event(
@@ -72,4 +74,5 @@ def make_event(
         handler=handler,
         attempt=attempt,
         late=late,
+        confirmed=confirmed,
     )

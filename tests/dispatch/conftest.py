@@ -174,7 +174,14 @@ class Shop:
 
     @contextmanager
     def program(
-        self, handler: str, failpoint: str = "", *, clock: float = 0, stdout: BinaryIO | None = None, **settings: object
+        self,
+        handler: str,
+        failpoint: str = "",
+        *,
+        clock: float = 0,
+        confirms: str = "",
+        stdout: BinaryIO | None = None,
+        **settings: object,
     ) -> Iterator["subprocess.Popen[bytes]"]:
         """A worker in a process of its own, see `program.py`; killed at the end if it is not dead by then.
 
@@ -182,11 +189,12 @@ class Shop:
             handler: names of its handlers, with commas in between.
             failpoint: where it dies.
             clock: seconds by which its clock is wrong.
+            confirms: how it confirms events; empty: not at all.
             stdout: where it writes.
             settings: its own.
         """
         environment = {**os.environ, "RECEIVER_FAILPOINT": failpoint, "PYTHONPATH": os.pathsep.join(sys.path)}
-        environment["OUTSIDE"] = self.database_url
+        environment |= {"OUTSIDE": self.database_url, "CONFIRMS": confirms}
         environment |= {f"RECEIVER_{name.upper()}": str(value) for name, value in settings.items()}
         shifted = [str(SHIFTED), str(clock)] if clock else []
         arguments = [sys.executable, *shifted, str(PROGRAM), self.database_url, self.redis_url, handler]

@@ -12,9 +12,9 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session
 
-from receiver import Receiver
+from receiver import Confirmed, Receiver
 from receiver.events import Event
-from receiver.handlers import RetryPolicy
+from receiver.handlers import Confirmation, RetryPolicy
 from receiver.handlers.handler import Function
 from receiver.settings import Settings
 from receiver.worker import Worker
@@ -115,6 +115,21 @@ async def block(event: Event, tx: AsyncSession) -> None:
     time.sleep(3600)  # noqa: ASYNC251 - just that
 
 
+async def told(event: Event, tx: AsyncSession) -> None:
+    """Write what was confirmed."""
+    await tx.execute(EFFECT, {"id": event.id, "handler": event.handler, "note": str(event.confirmed)})
+
+
+async def _ask(event: Event) -> Confirmed:
+    """Count the question; then freeze, if that was asked for."""
+    outside = await asyncpg.connect(os.environ["OUTSIDE"])
+    await outside.execute("INSERT INTO outside VALUES ($1)", event.idempotency_key("ask"))
+    await outside.close()
+    if os.environ["CONFIRMS"] == "freezing":
+        os.kill(os.getpid(), signal.SIGSTOP)
+    return Confirmed(data="said by " + os.environ["CONFIRMS"])
+
+
 class Silent:
     """Hears of every run and keeps quiet."""
 
@@ -131,7 +146,23 @@ class Silent:
 async def main(database_url: str, redis_url: str, handlers: str) -> None:
     """Work until SIGTERM."""
     functions: tuple[Function, ...] = (
-        *(pay, pay_together, poison, leave, fail, wait, wait_sync, freeze, charge, emits, hear, stubborn, hang, block),
+        *(
+            pay,
+            pay_together,
+            poison,
+            leave,
+            fail,
+            wait,
+            wait_sync,
+            freeze,
+            charge,
+            emits,
+            hear,
+            stubborn,
+            hang,
+            block,
+            told,
+        ),
     )
     known = {getattr(function, "__name__", ""): function for function in functions}
     for name in handlers.split(","):
@@ -148,6 +179,7 @@ async def main(database_url: str, redis_url: str, handlers: str) -> None:
         readers={},
         settings=Settings(),
         metrics=Silent(),
+        confirmations={"stripe": Confirmation(function=_ask, timeout=1)} if os.environ["CONFIRMS"] else None,
     ).run_until(stop)
 
 

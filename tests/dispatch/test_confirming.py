@@ -6,7 +6,9 @@ import uuid
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from decimal import Decimal
+from typing import Any, cast
 
+import asyncpg
 import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -22,6 +24,10 @@ from tests.dispatch.conftest import Shop, until
 EFFECT = text("INSERT INTO effect VALUES (:id, :handler, :note)")
 SOON = RetryPolicy(first=0.02, factor=1, cap=0.02)
 SAID = {"status": "paid", "amount": Decimal("12.50"), "of": 2**80, "odd": "\0é"}
+
+
+async def _no_argument() -> Confirmed:
+    return Confirmed()
 
 
 class Provider:
@@ -51,14 +57,16 @@ class Provider:
         answer = self._answers.pop(0) if len(self._answers) > 1 else self._answers[0]
         if isinstance(answer, BaseException):
             raise answer
-        return answer  # type: ignore[return-value]
+        return cast("Confirmed", answer)  # or what a merchant returns by mistake
 
 
-def confirming(function: Callable[[Event], Awaitable[Confirmed]], **named: object) -> dict[str, Confirmation]:
-    return {"stripe": replace(Confirmation(function=function, policy=SOON), **named)}
+def confirming(
+    function: Callable[[Event], Awaitable[Confirmed]], *, timeout: float = 10, policy: RetryPolicy = SOON
+) -> dict[str, Confirmation]:
+    return {"stripe": Confirmation(function=function, timeout=timeout, policy=policy)}
 
 
-def shop_with(*names: str, **options: object) -> tuple[Registry, list[Event]]:
+def shop_with(*names: str, **options: Any) -> tuple[Registry, list[Event]]:
     """Handlers that write an effect, and what they were given."""
     registry, seen = Registry(retry=RetryPolicy(first=0.02, factor=1, cap=0.02, attempts=3)), []
 
@@ -71,7 +79,7 @@ def shop_with(*names: str, **options: object) -> tuple[Registry, list[Event]]:
         await tx.execute("INSERT INTO effect VALUES ($1, $2, NULL)", event.id, event.handler)
 
     for name in names or ("pay",):
-        registry.on("stripe", name=name, **options)(handle_raw if options.get("raw") else handle)  # type: ignore[arg-type]
+        registry.on("stripe", name=name, **options)(handle_raw if options.get("raw") else handle)
     return registry, seen
 
 
@@ -324,12 +332,15 @@ async def test_a_suspect_is_counted_before_it_is_asked_for(shop: Shop) -> None:
     )
     counts: list[object] = []
 
+    connection = await asyncpg.connect(shop.database_url)
+
     async def ask(event: Event) -> Confirmed:
-        counts.append(await shop.value("SELECT attempts FROM receiver.dispatch"))
+        counts.append(await connection.fetchval("SELECT attempts FROM receiver.dispatch"))
         return await provider(event)
 
     async with shop.working(registry, confirmations=confirming(ask)):
         await shop.ask_oracle()
+    await connection.close()
     assert counts == [3, 3]
     assert [event.attempt for event in seen] == [3]
 
@@ -351,7 +362,9 @@ async def test_what_cannot_be_told_apart_is_handled_once(shop: Shop, options: di
     async with shop.working(registry, confirmations=confirming(same())):
         await shop.until_done()
     assert len(seen) == 1
-    rows = await shop.rows("SELECT reason, count(*) FROM receiver.dispatch WHERE state = 'succeeded' GROUP BY 1 ORDER BY 1")
+    rows = await shop.rows(
+        "SELECT reason, count(*) FROM receiver.dispatch WHERE state = 'succeeded' GROUP BY 1 ORDER BY 1"
+    )
     assert rows == [("already_done", 3), (None, 1)]
     assert await shop.effects() == 1
     assert sorted(shop.runs.heard).count(("pay", "skipped")) == 3
@@ -443,25 +456,23 @@ async def test_in_a_lane_what_was_done_makes_room_for_the_next(shop: Shop) -> No
 
 
 @pytest.mark.parametrize(
-    ("made", "told"),
+    ("named", "told"),
     [
-        (lambda: Confirmation(function=lambda _: None), "must be `async def"),  # type: ignore[arg-type,return-value]
-        (lambda: Confirmation(function=_no_argument), "exactly one argument"),
-        (lambda: Confirmation(function=Provider(1), timeout=0), "timeout"),
-        (lambda: Confirmation(function=Provider(1), timeout=math.inf), "timeout"),
-        (lambda: Confirmation(function=Provider(1), policy=None), "retry"),  # type: ignore[arg-type]
+        ({"function": lambda _: None}, "must be `async def"),
+        ({"function": None}, "must be `async def"),
+        ({"function": _no_argument}, "exactly one argument"),
+        ({"timeout": 0}, "timeout"),
+        ({"timeout": math.inf}, "timeout"),
+        ({"timeout": "1"}, "timeout"),
+        ({"policy": None}, "retry"),
     ],
 )
-def test_what_cannot_work_is_refused_where_it_is_written(made: Callable[[], object], told: str) -> None:
+def test_what_cannot_work_is_refused_where_it_is_written(named: dict[str, Any], told: str) -> None:
     with pytest.raises(HandlerError, match=told):
-        made()
+        Confirmation(**{"function": Provider(1), **named})
 
 
 @pytest.mark.parametrize("once", ["", "x" * 201, "\0", "\ud800", 1])
 def test_what_cannot_be_kept_is_no_once(once: str) -> None:
     with pytest.raises(ValueError, match="once"):
         Confirmed(once=once)
-
-
-async def _no_argument() -> Confirmed:
-    return Confirmed()

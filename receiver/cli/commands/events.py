@@ -23,7 +23,7 @@ _VOUCHED = {
 
 if TYPE_CHECKING:
     from receiver.operate.events import EventDetail
-    from receiver.storage.views import AttemptRow, DispatchRow, EventRow, Filter
+    from receiver.storage.views import AttemptRow, ConfirmationRow, DispatchRow, EventRow, Filter
 
 
 def list_events(
@@ -100,6 +100,7 @@ def _print(event: "EventDetail") -> None:
             "entity": event.entity_id,
             "live": {None: "not said", True: "yes", False: "no, test mode"}[event.livemode],
             "vouched for": _VOUCHED[event.trust],
+            "confirmed": _confirmed(event.confirmation),
             "occurred": event.occurred_at,
             "received": event.received_at,
             "duplicates": event.duplicates,
@@ -110,6 +111,26 @@ def _print(event: "EventDetail") -> None:
     for dispatch in event.dispatches:
         emit("")
         _print_dispatch(dispatch)
+
+
+def _confirmed(found: "ConfirmationRow | None") -> str:
+    """What asking the provider has come to."""
+    if found is None:
+        return "nobody was asked"
+    times = f"asked {found.asked} times" if found.asked > 1 else "asked once"
+    reason = f": {printable(found.reason)}" if found.reason else ""
+    match found.outcome:
+        case "confirmed":
+            state = f", as {printable(found.once)}" if found.once else ""
+            return f"yes{state}; {times}, {shown(found.at)}"
+        case "refused":
+            return f"no{reason}; {times}, {shown(found.at)}"
+        case "waiting":
+            return f"not yet{reason}; {times}, again at {shown(found.until)}"
+        case "asking":
+            return f"being asked; {times}, since {shown(found.at)}"
+        case _:
+            assert_never(found.outcome)
 
 
 def _print_dispatch(dispatch: "DispatchRow") -> None:

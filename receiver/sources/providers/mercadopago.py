@@ -11,7 +11,7 @@ import msgspec
 from receiver.errors import VerificationError
 from receiver.events import Callback, Fact, Trust
 from receiver.sources import documents, forms, signatures
-from receiver.sources.base import About, Ack, Signed
+from receiver.sources.base import About, Ack, Setting, Signed
 from receiver.sources.hmac_scheme import HmacProvider
 from receiver.sources.layout import Layout
 from receiver.sources.samples.mercadopago import SAMPLES
@@ -40,6 +40,11 @@ class MercadoPago(HmacProvider):
     retry_horizon: ClassVar[dt.timedelta] = _HORIZON
     answer_deadline: ClassVar[dt.timedelta] = dt.timedelta(seconds=22)
     success: ClassVar[Ack] = Ack(status=200)
+    settings: ClassVar[Mapping[str, Setting]] = {
+        **HmacProvider.settings,
+        "access_token": Setting(help='for confirm = "provider": the token of the account that is paid', secret=True),
+        "api_url": Setting(help="where the API is; default: https://api.mercadopago.com"),
+    }
     layout = Layout(
         id=("id",),
         type=("action",),

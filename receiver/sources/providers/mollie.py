@@ -1,12 +1,13 @@
 """Mollie: `X-Mollie-Signature: sha256=…` over the raw body; or, of old, a form with an id and nothing else."""
 
 import datetime as dt
+from collections.abc import Mapping
 from typing import ClassVar, Final
 
 from receiver.errors import VerificationError
 from receiver.events import Callback, Fact, Trust
 from receiver.sources import documents, forms, signatures
-from receiver.sources.base import About, Ack
+from receiver.sources.base import About, Ack, Setting
 from receiver.sources.hmac_scheme import HmacProvider
 from receiver.sources.layout import Layout
 from receiver.sources.samples.mollie import SAMPLES
@@ -29,6 +30,11 @@ class Mollie(HmacProvider):
     retry_horizon: ClassVar[dt.timedelta] = dt.timedelta(hours=26)
     answer_deadline: ClassVar[dt.timedelta] = dt.timedelta(seconds=15)
     success: ClassVar[Ack] = Ack(status=200)
+    settings: ClassVar[Mapping[str, Setting]] = {
+        **HmacProvider.settings,
+        "api_key": Setting(help='for confirm = "provider": the key that may read payments', secret=True),
+        "api_url": Setting(help="where the API is; default: https://api.mollie.com"),
+    }
     layout = Layout(
         id=("id",),
         type=("type",),

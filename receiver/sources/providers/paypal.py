@@ -56,6 +56,9 @@ class PayPal(Provider, PublishedKeys):
             help="certificates in PEM, by the address that PayPal publishes them at, which need not be fetched then",
             mapping=True,
         ),
+        "client_id": Setting(help='for confirm = "provider": the application that the webhook belongs to'),
+        "client_secret": Setting(help='for confirm = "provider": its secret', secret=True),
+        "api_url": Setting(help="where the API is; default: https://api-m.paypal.com"),
         "signing_key": Setting(
             help="for tests: the private key, in PEM, of the first of the certificates, that plays PayPal", secret=True
         ),
@@ -73,7 +76,7 @@ class PayPal(Provider, PublishedKeys):
         "and if it leads to DigiCert's roots, is valid now and is called `messageverificationcerts.paypal.com` (or "
         "`….sandbox.paypal.com`, from the sandbox's hosts).",
         unsigned="The body itself. CRC32 is no protection: who has one callback, with its headers, can write any other "
-        "body that has the same sum. Keep captured callbacks secret, and confirm with PayPal's API before money moves.",
+        'body that has the same sum. Keep captured callbacks secret, and say `confirm = "provider"`.',
         resends="The event's id stays the same; each transmission may have an id and a time of its own. What else "
         "changes is not documented, so there is no fingerprint.",
         key="The event's `id`.",
