@@ -40,9 +40,10 @@ def key_use_rows(sources: Mapping[str, Source], uses: KeyUses) -> list[KeyUseRow
 
 
 def named_by_place(rows: Iterable[KeyUseRow]) -> bool:
-    """Whether keys that may change places are told apart by their place alone."""
-    unnamed = [row.source for row in rows if row.setting is not None and row.key == row.setting]
-    return len(set(unnamed)) < len(unnamed)
+    """Whether keys of one list, which may change places, are told apart by their place alone."""
+    unnamed = [row for row in rows if row.setting is not None and row.key == row.setting and row.key.endswith("]")]
+    lists = {(row.source, row.key.rpartition("[")[0]) for row in unnamed}
+    return len(lists) < len(unnamed)
 
 
 def _rows_of(source: Source, uses: KeyUses) -> list[KeyUseRow]:
