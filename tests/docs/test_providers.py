@@ -33,7 +33,7 @@ def test_the_settings_that_a_page_shows_work(name: str, tmp_path: Path, monkeypa
         for section in sections.values():
             for setting, value in section.items():
                 for reference in re.findall(r"(?:env|file):[\w/.-]+", str(value)):
-                    _provide(reference, _first(own[setting]), tmp_path, monkeypatch)
+                    _provide(reference, _first(own.get(setting, "of-the-account")), tmp_path, monkeypatch)
         for source, built in build_sources(made(sources=sections), tmp_path).items():
             assert built.verified is (sections[source].get("verification") != "none")
 
