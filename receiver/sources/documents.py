@@ -124,6 +124,11 @@ def member(parent: object, *path: str) -> object:
     return parent
 
 
+def constant(value: object) -> bytes:
+    """A part for `derived_id` out of parsed JSON: the same in whatever order its members were written."""
+    return repr(_in_order(value)).encode("utf-8", "replace")
+
+
 def derived_id(*parts: bytes) -> str:
     """An id for what has none of its own: `sha256:` and 32 hexadecimal digits over the parts, each behind its length.
 
@@ -135,3 +140,9 @@ def derived_id(*parts: bytes) -> str:
 def fingerprint(*parts: bytes) -> bytes:
     """16 bytes of a SHA-256 over the parts, each behind its length."""
     return hashlib.sha256(b"".join([length_prefixed(part) for part in parts])).digest()[:16]
+
+
+def _in_order(value: object) -> object:
+    if isinstance(value, dict):
+        return {name: _in_order(value[name]) for name in sorted(value)}
+    return [_in_order(item) for item in value] if isinstance(value, list) else value

@@ -113,7 +113,7 @@ class Layout:
         # A message of another shape has none of them, and must not be taken for the last one of that kind.
         if all(value is None for value in found):
             return [body]
-        return [repr(value).encode("utf-8", "replace") for value in found]
+        return [documents.constant(value) for value in found]
 
     def _typed(self, document: Mapping[str, object], callback: Callback) -> tuple[str | None, str | None]:
         if self.type is not None:

@@ -9,7 +9,6 @@ from receiver.events import Callback, Fact
 from receiver.sources import PROVIDERS, Provider, Signed, made_up
 from tests.sources.conftest import NOW, provider_with
 
-LATER = NOW + 3600
 SAMPLES = [(name, what) for name, kind in PROVIDERS.items() for what in kind.samples]
 UNSIGNED = {"toss"}
 """Whose samples of payments are of events that are really sent without a signature."""
@@ -49,12 +48,6 @@ def test_a_sample_is_a_genuine_event(name: str, what: str) -> None:
     assert fact.external_id
     assert fact.type == PROVIDERS[name].samples[what].type
     assert fact.entity_id, "lanes go by it"
-
-
-@pytest.mark.parametrize(("name", "what"), SAMPLES)
-def test_a_resend_is_the_same_event(name: str, what: str) -> None:
-    once, again = facts(name, what), facts(name, what, LATER)
-    assert [(key_of(fact), fact.fingerprint) for fact in once] == [(key_of(fact), fact.fingerprint) for fact in again]
 
 
 @pytest.mark.parametrize("name", PROVIDERS)

@@ -122,7 +122,7 @@ class Midtrans(Provider):
         except documents.UnreadableError as error:
             return (documents.odd(error.reason),)
         fact = self.layout.fact({**document, "key": _name(document)}, callback.body, callback, self.trust)
-        told = (repr(document.get(name)).encode("utf-8", "replace") for name in _TELLING)
+        told = (documents.constant(document.get(name)) for name in _TELLING)
         return (msgspec.structs.replace(fact, identity=documents.derived_id(*told)),)
 
     def seal(self, body: bytes, now: float, beside: Mapping[str, str] | None = None) -> Signed:

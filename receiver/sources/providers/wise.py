@@ -90,8 +90,9 @@ class Wise(Provider):
 
     def seal(self, body: bytes, now: float, beside: Mapping[str, str] | None = None) -> Signed:
         """With the test key."""
-        del now, beside
+        del now
         if self._signing_key is None:
             raise SettingsError("signing_key: is needed to sign")
         signature = b2a_base64(self._signing_key.sign(body, _PADDING, _HASH), newline=False).decode()
-        return Signed(headers=(("Content-Type", "application/json"), ("X-Signature-SHA256", signature)), body=body)
+        headers = {"Content-Type": "application/json", **(beside or {}), "X-Signature-SHA256": signature}
+        return Signed(headers=tuple(headers.items()), body=body)

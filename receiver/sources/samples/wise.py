@@ -3,13 +3,14 @@
 from collections.abc import Mapping
 from typing import Final
 
-from receiver.sources.template import Sample
+from receiver.sources.template import HEADERS, Sample
 
 
 def _event(event_type: str, kind: str, **data: object) -> Sample:
     return Sample(
         type=event_type,
         payload={
+            HEADERS: {"X-Delivery-Id": "delivery-of-{entity}"},
             "data": {"resource": {"type": kind, "id": "{entity}", "profile_id": 1}, "occurred_at": "{utc}", **data},
             "subscription_id": "made-up-subscription",
             "event_type": event_type,
