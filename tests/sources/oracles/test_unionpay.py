@@ -125,7 +125,7 @@ def test_openssl_agrees_about_chains(key: RSAPrivateKey, name: str) -> None:
 
 @pytest.mark.parametrize(("sign", "ca"), [(False, False), (True, True)])
 def test_a_leaf_must_be_made_for_signing(key: RSAPrivateKey, sign: bool, ca: bool) -> None:
-    """Ours is the stricter one here: OpenSSL asks for no purpose unless it is told one."""
+    """A difference: ours is the stricter one; OpenSSL asks for no purpose unless it is told one."""
     case = Case(leaf(NAME, key, ROOT, sign=sign, ca=ca), [], [ROOT])
     assert not ours(case)
     assert openssl(case)
