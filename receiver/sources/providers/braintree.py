@@ -99,6 +99,8 @@ class Braintree(Provider):
         return self._matching(form[_SIGNATURE], payload)
 
     def _matching(self, header: bytes, payload: bytes) -> int:
+        if len(header) > signatures.LONGEST_HEADER:  # here it is a parameter, and no header's limit applies
+            raise VerificationError("signature_malformed")
         pairs = [pair.partition(b"|") for pair in header.split(b"&")]
         for index, (public, key) in enumerate(self._keys):
             candidates = [signature for name, _, signature in pairs if name == public]
