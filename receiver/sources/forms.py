@@ -2,7 +2,7 @@
 
 import re
 from binascii import a2b_qp
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
 from receiver.sources.documents import UnreadableError
@@ -58,6 +58,34 @@ def strings(form: Mapping[bytes, bytes], charset: bytes) -> dict[str, str]:
         return {name.decode(known): value.decode(known) for name, value in form.items() if value}
     except UnicodeDecodeError:
         raise UnreadableError("text_invalid") from None
+
+
+def check_one_reading(pairs: Iterable[tuple[bytes, bytes]]) -> None:
+    """See that the text `name=value&name=value…` of these parameters, sorted, says nothing else as well.
+
+    Alipay and UnionPay sign such a text and escape nothing in it. Who has one genuine form could fold a parameter into
+    the value before it, the one behind the id for example, and would have another id under the same signature. What
+    was folded in is known by its place: its name lies between the names around it.
+
+    Args:
+        pairs: those that are signed. Any that may not be are left out, since they would narrow the places.
+
+    Raises:
+        UnreadableError: `form_ambiguous`.
+    """
+    ordered = sorted(pairs)
+    for index, (name, value) in enumerate(ordered):
+        if b"=" in name:
+            raise UnreadableError("form_ambiguous")
+        last = index + 1 == len(ordered)
+        if b"&" in value and any(name < found and (last or found < ordered[index + 1][0]) for found in _named(value)):
+            raise UnreadableError("form_ambiguous")
+
+
+def _named(value: bytes) -> Iterator[bytes]:
+    """Names of parameters that may have been folded into a value."""
+    pieces = (piece.partition(b"=") for piece in value.split(b"&")[1:])
+    return (name for name, equals, _ in pieces if equals)
 
 
 def _decoded(part: bytes) -> bytes:

@@ -209,6 +209,7 @@ def _strings(form: _Form) -> dict[str, str]:
 
 
 def _fact(form: _Form) -> Fact:
+    forms.check_one_reading((name, value) for name, value in form.items() if value and name not in _NEITHER)
     strings = _strings(form)
     external_id, id_odd = documents.identifier(strings.get("notify_id", ""))
     type_, type_odd = documents.event_type(_first(strings, _TYPES))

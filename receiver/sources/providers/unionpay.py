@@ -123,6 +123,8 @@ class UnionPay(Provider):
     def read(self, callback: Callback) -> tuple[Fact, ...]:
         """One notification."""
         try:
+            form = forms.parsed(callback.body)
+            forms.check_one_reading((name, value) for name, value in form.items() if name != _SIGNATURE)
             return (_fact(_strings(callback.body)),)
         except documents.UnreadableError as error:
             return (documents.odd(error.reason),)
