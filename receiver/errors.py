@@ -190,6 +190,31 @@ OnceReason = Literal[
 ]
 
 
+KeyReason = Literal[
+    "key_missing",  # the route wants one
+    "key_malformed",  # no key, too long, or sent twice
+    "key_reused",  # with another request
+    "key_running",  # the first request with it has not ended
+    "key_lease_lost",  # another request took it over while this one ran
+    "key_response_lost",  # done, but nobody knows what was answered
+    "key_not_replayable",  # done, but the response was too large to be kept
+    "key_store_unavailable",  # PostgreSQL cannot say
+]
+
+
+class KeyRefused(ReceiverError):
+    """A request with an `Idempotency-Key`, or without the one that its route wants, may not go on.
+
+    Args:
+        reason: stable code; the answer's too.
+    """
+
+    def __init__(self, reason: KeyReason) -> None:
+        """Keep the code as the error's reason."""
+        super().__init__(reason)
+        self.reason = reason
+
+
 class OnceError(ReceiverError):
     """`once` was called in a way that cannot work: nothing is written, and the transaction goes on.
 

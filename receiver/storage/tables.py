@@ -260,3 +260,21 @@ once_key = sa.Table(
     _column("event_id", UUID(), null=True),  # whose handler did it; NULL: code of the merchant's own
     _time("created_at"),
 )
+
+# Keys that clients make for their requests, and the first response to each; see keyed.py. While `status` is null the
+# request is running, or nobody's once the lease is over. A status without a body: answered, but not to be replayed.
+idempotency_key = sa.Table(
+    "idempotency_key",
+    metadata,
+    sa.Column("key", sa.LargeBinary, primary_key=True),  # of scope, caller and the client's key
+    _column("scope", sa.Text()),
+    _column("fingerprint", sa.LargeBinary()),  # of method, path and body
+    _column("owner", UUID()),  # who runs it, or ran it last
+    _time("leased_until", default=None),
+    _column("status", sa.SmallInteger(), null=True),
+    _column("headers", sa.Text(), null=True),
+    _column("body", sa.LargeBinary(), null=True),
+    _time("created_at"),
+    _time("expires_at", default=None),
+)
+sa.Index("idempotency_key_expires_at_idx", idempotency_key.c.expires_at)

@@ -20,7 +20,7 @@ from receiver.cli.exits import MEANINGS, Exit
 from receiver.cli.main import app
 from receiver.dispatch import asking, verdict
 from receiver.embedded.errors import Reason
-from receiver.errors import EmitReason, OnceReason, ReceiverError, UpdateReason
+from receiver.errors import EmitReason, KeyReason, OnceReason, ReceiverError, UpdateReason
 from receiver.events import Event
 from receiver.ingress.problems import PROBLEMS, status_of
 from receiver.observability.metrics import DispatchMetrics, IngressMetrics
@@ -120,6 +120,7 @@ REASONS = sorted(
     | set(get_args(UpdateReason))
     | set(get_args(EmitReason))
     | set(get_args(OnceReason))
+    | set(get_args(KeyReason))
 )
 
 
