@@ -165,3 +165,5 @@ def _check_visible(value: str, setting: str) -> None:
         raise SettingsError(f"{setting}: is empty")
     if value != value.strip():
         raise SettingsError(f"{setting}: has white space around it")
+    if not value.isprintable():
+        raise SettingsError(f"{setting}: has a character in it that nobody sees")

@@ -1,5 +1,6 @@
 """`env:` and `file:` references, and what is shown of a URL."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -12,9 +13,11 @@ from receiver.settings import resolve, without_password
 def place(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("SET_THERE", "from the environment")
     monkeypatch.setenv("BLANK", "  ")
+    monkeypatch.setenv("NO_TEXT", os.fsdecode(b"\xff"))
     (folder / ".env").write_text("SET_THERE=from the file\nONLY_IN_FILE=from the file\n")
     (folder / "secret").write_text("from the secret\r\n")
     (folder / "spaced").write_text(" spaces are kept \n")
+    (folder / "marked").write_bytes(b"\xef\xbb\xbffrom the secret\r\n")
     (folder / "empty").write_text("\n")
     (folder / "binary").write_bytes(b"\xff\xfe")
     return folder
@@ -27,6 +30,7 @@ def place(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("env:SET_THERE", "from the environment"),
         ("env:ONLY_IN_FILE", "from the file"),
         ("file:secret", "from the secret"),
+        ("file:marked", "from the secret"),
         ("file:spaced", " spaces are kept "),
         ("FILE:secret", "FILE:secret"),
     ],
@@ -43,6 +47,9 @@ def test_a_reference_becomes_what_it_refers_to(place: Path, value: str, expected
         ("env:BLANK", "a.b: is empty"),
         ("file:empty", "a.b: is empty"),
         ("env:NOT_THERE", "a.b: the environment variable NOT_THERE is not set"),
+        ("env:NO_TEXT", "a.b: is not UTF-8 text"),
+        ("env:", "a.b: env: names no environment variable"),
+        ("file:a\0b", "a.b: file: names no file, for there is a NUL in it"),
         ("file:absent", "a.b: cannot read {folder}/absent: No such file or directory"),
         ("file:.", "a.b: cannot read {folder}: Is a directory"),
         ("file:binary", "a.b: {folder}/binary is not UTF-8 text"),

@@ -53,6 +53,14 @@ WRONG: Mapping[str, tuple[Mapping[str, object], str]] = {
     "one empty secret": ({"provider": "stripe", "secrets": ["whsec_1", ""]}, "secrets[1]: is empty"),
     "blank secret": ({"provider": "stripe", "secrets": [" \t\n"]}, "secrets[0]: is empty"),
     "empty plain secret": ({"provider": "stripe", "secrets": ""}, "secrets[0]: is empty"),
+    "zero width": (
+        {"provider": "stripe", "secrets": ["whsec_1\u200b"]},
+        "secrets[0]: has a character in it that nobody sees",
+    ),
+    "line break": (
+        {"provider": "stripe", "secrets": ["whs\nec_1"]},
+        "secrets[0]: has a character in it that nobody sees",
+    ),
     "space around": ({"provider": "stripe", "secrets": ["whsec_1 "]}, "secrets[0]: has white space around it"),
     "secret a number": ({"provider": "stripe", "secrets": [5]}, "secrets[0]: must be a string"),
     "secrets a table": ({"provider": "stripe", "secrets": {"a": "b"}}, "secrets[0]: must be a string"),
