@@ -3,6 +3,7 @@
 import base64
 import binascii
 import json
+import math
 import re
 from typing import Final
 from urllib.parse import urlsplit
@@ -57,21 +58,29 @@ def _from_json(content: bytes) -> Captured:
         document = json.loads(content)
         whole = isinstance(document, dict) and isinstance(document.get("request"), dict)
         form = msgspec.convert(document["request"] if whole else document, _Form)
-        body = _body(form)
-    except (ValueError, RecursionError, msgspec.ValidationError) as error:
+        clock = document.get("clock") if whole else None
+        return Captured(callback=_callback(form), clock=_moment(clock) if isinstance(clock, int | float) else None)
+    except (ValueError, OverflowError, RecursionError, msgspec.ValidationError) as error:
         raise RequestUnreadable(f"the JSON is not a captured request: {error}") from None
-    clock = document.get("clock") if whole else None
+
+
+def _callback(form: _Form) -> Callback:
+    """Raises ValueError where the form has no meaning, such as half a surrogate pair or an address that is none."""
     pairs = form.headers.items() if isinstance(form.headers, dict) else form.headers
     query = form.query if form.query is not None else urlsplit(form.url or "").query
-    return Captured(
-        callback=Callback(
-            method=form.method.upper(),
-            headers=[(name.lower().encode(), value.encode()) for name, value in pairs],
-            body=body,
-            query=query.encode(),
-        ),
-        clock=float(clock) if isinstance(clock, int | float) else None,
+    return Callback(
+        method=form.method.upper(),
+        headers=[(name.lower().encode(), value.encode()) for name, value in pairs],
+        body=_body(form),
+        query=query.encode(),
     )
+
+
+def _moment(clock: float) -> float:
+    moment = float(clock)
+    if not math.isfinite(moment):
+        raise ValueError("clock: is no time")
+    return moment
 
 
 def _body(form: _Form) -> bytes:

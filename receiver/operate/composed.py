@@ -10,6 +10,7 @@ import msgspec
 from receiver.errors import SettingsError
 from receiver.operate.errors import PayloadWrong
 from receiver.sources import Source
+from receiver.sources.documents import UnreadableError
 from receiver.sources.template import Sample, filled
 
 _UNIQUE: Final = 12
@@ -52,6 +53,23 @@ def payloads(recipe: Recipe, count: int, duplicates: float, created: int) -> Ite
         yield fresh[-1]
 
 
+def check(recipe: Recipe) -> None:
+    """Make and sign one, so that a mistake shows before anything is sent.
+
+    Raises:
+        PayloadWrong: as above, or it cannot be written as a body.
+        SettingsError: the source has no key to sign with.
+    """
+    try:
+        recipe.source.sign(compose(recipe, "0", 0), 0)
+    except UnicodeEncodeError:
+        raise PayloadWrong("half of a surrogate pair stands in it, which no UTF-8 body can hold") from None
+    except UnreadableError as error:
+        raise PayloadWrong(f"cannot be written as {recipe.source.provider.title} does: {error.reason}") from None
+    except RecursionError:
+        raise PayloadWrong("is nested too deeply to be written") from None
+
+
 def compose(recipe: Recipe, unique: str, created: int, entity_id: str | None = None) -> Payload:
     """One payload.
 
@@ -91,7 +109,7 @@ def parse_change(text: str) -> tuple[str, object]:
         raise PayloadWrong(f"--set {text}: is not of the form PATH=VALUE, such as data.object.amount=4200")
     try:
         return path, json.loads(value)
-    except ValueError:
+    except (ValueError, RecursionError):
         return path, value
 
 

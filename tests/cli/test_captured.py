@@ -18,6 +18,10 @@ UNREADABLE = {
     "JSON of another kind": b'{"hello": 1}',
     "headers of another kind": b'{"headers": [1, 2]}',
     "no base64": b'{"headers": [], "body_b64": "%%%"}',
+    "half a surrogate pair": b'{"headers": [["a", "\\ud800"]]}',
+    "address that is none": b'{"headers": [], "url": "http://["}',
+    "endless clock": b'{"clock": 1e400, "request": {"headers": []}}',
+    "clock with many digits": b'{"clock": 1' + b"0" * 400 + b', "request": {"headers": []}}',
     "chunks cut short": b"POST / HTTP/1.1\nTransfer-Encoding: chunked\n\nff\nabc",
 }
 

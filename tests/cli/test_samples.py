@@ -42,3 +42,16 @@ def test_what_is_missing_is_named(cli: Cli, arguments: tuple[str, ...], missing:
     said = cli("send", *arguments)
     assert (said.code, said.out) == (Exit.USAGE, "")
     assert f"Invalid value for {missing}: is missing; `receiver send --list` shows what there is" in said.err
+
+
+@pytest.mark.parametrize(
+    ("source", "data", "expected"),
+    [
+        ("stripe", '{"id": "\\ud800"}', "half of a surrogate pair stands in it, which no UTF-8 body can hold"),
+        ("alipay", '{"": "a"}', "cannot be written as Alipay does: form_malformed"),
+    ],
+)
+def test_what_cannot_be_written(cli: Cli, with_signing_sources: Path, source: str, data: str, expected: str) -> None:
+    (with_signing_sources / "own.json").write_text(data)
+    said = cli("send", source, "own", "--data", "own.json")
+    assert (said.code, said.out, said.err) == (Exit.USAGE, "", f"receiver: payload: {expected}\n")

@@ -89,6 +89,7 @@ WRONG = {
     "send stripe paid --to http://h:x": "usage: Invalid value for --to: 'http://h:x' is no URL",
     "send stripe lost": "payload: stripe has no sample 'lost'; it has paid (payment_intent.succeeded)",
     "send stripe paid --set x": "payload: --set x: is not of the form PATH=VALUE",
+    "send stripe paid --set id=\udcff": "payload: half of a surrogate pair stands in it",
     "send stripe paid --set data.nope.x=1": "payload: data.nope.x: there is no 'nope'; there is object",
     "send stripe paid --set id.x=1": "payload: id.x: there is nothing that could hold 'x'",
     "demo --dir .": "usage: Invalid value for --dir: . is not a new or empty folder",

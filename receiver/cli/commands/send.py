@@ -103,7 +103,7 @@ class Plan:
 def _recipe(settings: "Settings", source: str, kind: str, changes: Sequence[str], data: Path | None) -> "Recipe":
     """What to send, tried once so that a mistake shows before anything is sent."""
     from receiver.cli.servers import FOLDER
-    from receiver.operate.composed import Recipe, compose, parse_change
+    from receiver.operate.composed import Recipe, check, parse_change
     from receiver.sources import build_sources
 
     sources = build_sources(settings, FOLDER)
@@ -116,7 +116,7 @@ def _recipe(settings: "Settings", source: str, kind: str, changes: Sequence[str]
         payload=None if data is None else _payload(data),
         changes=tuple(parse_change(change) for change in changes),
     )
-    sources[source].sign(compose(recipe, "0", 0), 0)
+    check(recipe)
     return recipe
 
 
@@ -125,7 +125,7 @@ def _payload(path: Path) -> dict[str, object]:
         payload = json.loads(path.read_bytes())
     except OSError as error:
         raise typer.BadParameter(f"cannot read {path}: {error.strerror}", param_hint="--data") from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise typer.BadParameter(f"{path} is not JSON: {error}", param_hint="--data") from None
     if not isinstance(payload, dict):
         raise typer.BadParameter(f"{path} holds no JSON object", param_hint="--data")

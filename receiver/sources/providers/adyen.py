@@ -116,7 +116,7 @@ class Adyen(HmacProvider):
             items = adyen_items.items(callback.body, documents.strict_object(callback.body))
         except documents.UnreadableError:
             raise VerificationError("signature_missing") from None
-        return max([self.matching([adyen_items.signature(item)], [adyen_items.signed(item)]) for item in items])
+        return max(self.matching([adyen_items.signature(item)], [adyen_items.signed(item)]) for item in items)
 
     def read(self, callback: Callback) -> tuple[Fact, ...]:
         """One event for each item, or the one of a platform."""
