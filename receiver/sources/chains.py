@@ -19,7 +19,10 @@ from cryptography.hazmat.primitives.hashes import SHA1, SHA256, SHA384, SHA512, 
 from receiver.errors import SettingsError, VerificationError
 
 _HASHES: Final[tuple[type[HashAlgorithm], ...]] = (SHA1, SHA256, SHA384, SHA512)
-UNREADABLE: Final = (ValueError, TypeError, UnsupportedAlgorithm, Warning)
+UNREADABLE: Final = (
+    *(ValueError, TypeError, UnsupportedAlgorithm, Warning),
+    *(x509.InvalidVersion, x509.DuplicateExtension, x509.UnsupportedGeneralNameType),  # none of them a ValueError
+)
 """What a certificate from outside may raise when it is parsed or looked at; a warning where warnings are errors."""
 _LEAST_BITS: Final = 2048
 _UNBOUNDED: Final = 1_000
