@@ -7,7 +7,6 @@ alone counts, as in Hook0's libraries.
 
 import datetime as dt
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import ClassVar, Final
 
 from receiver.errors import VerificationError
@@ -58,8 +57,9 @@ class CoinbaseCommerce(HmacProvider):
         signed="The raw body, by HMAC-SHA256 under the shared secret, in hexadecimal. With `X-Hook0-Signature` a time "
         "and the headers that it names are signed as well; where that header is, it decides alone, and in it `v1`.",
         resends="`event` stays the same; `attempt_number` and `scheduled_for` beside it change.",
-        key="`event.id`. Later products have none in the body: the header `x-event-id` where it is signed, else the "
-        "hash of the body.",
+        key="`event.id`. Later products have none in the body: the hash of the body. Their header `x-event-id`, signed "
+        "or not, is what operators see and no more: who has a callback could move the points between the signed "
+        "headers, or leave `v1` out, and would have a second event.",
         retries="For 3 days, ever more seldom, at least once an hour.",
         sources=(
             "https://docs.cdp.coinbase.com/commerce/webhooks",
@@ -90,10 +90,9 @@ class CoinbaseCommerce(HmacProvider):
     def read(self, callback: Callback) -> tuple[Fact, ...]:
         """One event, of whichever product signs so."""
         facts = super().read(callback)
-        header = signatures.first(callback, _HOOK0)
-        if not header or facts[0].odd is None:
+        if not signatures.first(callback, _HOOK0) or facts[0].odd is None:
             return facts
-        return replace(self.later, signed_headers=_covered(header)).read(callback, self.trust)
+        return self.later.read(callback, self.trust)
 
 
 def _items(header: bytes) -> Mapping[bytes, bytes]:
@@ -113,15 +112,6 @@ def _names(items: Mapping[bytes, bytes]) -> list[bytes]:
     if len(names) > _MOST_NAMES:
         raise VerificationError("signature_malformed")
     return names
-
-
-def _covered(header: bytes) -> frozenset[bytes]:
-    """The headers that `v1` signs; none where a source without verification was sent anything."""
-    try:
-        items = _items(header)
-        return frozenset(_names(items)) if b"v1" in items else frozenset()
-    except VerificationError:
-        return frozenset()
 
 
 def _signed(callback: Callback, sent: bytes, wanted: Sequence[bytes]) -> tuple[bytes, ...]:
