@@ -215,6 +215,31 @@ class KeyRefused(ReceiverError):
         self.reason = reason
 
 
+MessageReason = Literal[
+    "message_id_missing",  # nothing that stays the same when it comes again
+    "message_batch",  # several messages under one acknowledgement
+    "message_ack",  # an acknowledgement that would come before the commit
+    "message_ack_policy",  # the same, by the subscriber's policy
+    "message_handler",  # no handler whose effect it could be
+    "message_scope_shared",  # two subscribers under one scope
+    "message_transaction",  # the transaction was ended inside the block
+]
+
+
+class MessageError(ReceiverError):
+    """A message cannot have its effect exactly once. It is not acknowledged by the receiver, so it comes again.
+
+    Args:
+        reason: stable code of what is wrong.
+        message: what to do about it; never holds anything of the message.
+    """
+
+    def __init__(self, reason: MessageReason, message: str) -> None:
+        """Keep the code as the error's reason."""
+        super().__init__(message)
+        self.reason = reason
+
+
 class OnceError(ReceiverError):
     """`once` was called in a way that cannot work: nothing is written, and the transaction goes on.
 

@@ -16,6 +16,7 @@ from sqlalchemy.engine import make_url
 
 from receiver.embedded import EmbeddedServers, discard
 from receiver.storage import migrate
+from tests.nats_server import nats_server
 
 DATABASE = "RECEIVER_TEST_DATABASE_URL"
 REDIS = "RECEIVER_TEST_REDIS_URL"
@@ -152,3 +153,10 @@ def redis_url(servers: Servers) -> str:
     with redis.Redis.from_url(url) as client:
         client.flushdb()
     return url
+
+
+@pytest.fixture(scope="session")
+def nats_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A NATS server with JetStream, started for the first test that asks for it."""
+    with nats_server(tmp_path_factory.mktemp("nats")) as server:
+        yield server.url

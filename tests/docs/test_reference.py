@@ -14,13 +14,15 @@ import typer
 from prometheus_client import CollectorRegistry
 
 import receiver
+import receiver.faststream
+import receiver.messages
 import receiver.providers
 import receiver.testing
 from receiver.cli.exits import MEANINGS, Exit
 from receiver.cli.main import app
 from receiver.dispatch import asking, verdict
 from receiver.embedded.errors import Reason
-from receiver.errors import EmitReason, KeyReason, OnceReason, ReceiverError, UpdateReason
+from receiver.errors import EmitReason, KeyReason, MessageReason, OnceReason, ReceiverError, UpdateReason
 from receiver.events import Event
 from receiver.ingress.problems import PROBLEMS, status_of
 from receiver.observability.metrics import DispatchMetrics, IngressMetrics
@@ -121,6 +123,7 @@ REASONS = sorted(
     | set(get_args(EmitReason))
     | set(get_args(OnceReason))
     | set(get_args(KeyReason))
+    | set(get_args(MessageReason))
 )
 
 
@@ -195,7 +198,8 @@ def test_columns_stand_there(table: object) -> None:
     assert rows == {column.name for column in columns}
 
 
-PUBLIC = [(module, name) for module in (receiver, receiver.testing) for name in module.__all__]
+MODULES_OF_NAMES = (receiver, receiver.messages, receiver.faststream, receiver.testing)
+PUBLIC = [(module, name) for module in MODULES_OF_NAMES for name in module.__all__]
 
 
 @pytest.mark.parametrize(("module", "name"), PUBLIC, ids=[name for _, name in PUBLIC])

@@ -1,0 +1,233 @@
+"""The FastStream middleware on a real JetStream: one effect for each message, acknowledged behind its commit."""
+
+import asyncio
+
+import nats
+import pytest
+from faststream import AckPolicy
+from faststream.exceptions import AckMessage, NackMessage, RejectMessage
+from faststream.nats import NatsBroker, NatsMessage, NatsRouter, PullSub
+from nats.aio.msg import Msg
+from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
+
+from receiver.faststream import ExactlyOnce, Tx
+from receiver.messages import MessageError
+from tests.idempotency.messages.shop import PULL, Behaviour, Shop
+from tests.idempotency.messages.streams import DURABLE, EFFECT, SECONDS, Stream, until
+
+Sessions = async_sessionmaker[AsyncSession]
+
+
+class Failed(Exception):
+    """What a handler raises."""
+
+
+@pytest.fixture
+def shop(stream: Stream, sessions: Sessions) -> Shop:
+    return Shop(stream, sessions)
+
+
+async def fails(_: NatsMessage) -> None:
+    raise Failed
+
+
+async def raises_nack(_: NatsMessage) -> None:
+    raise NackMessage
+
+
+async def raises_reject(_: NatsMessage) -> None:
+    raise RejectMessage
+
+
+async def raises_ack(_: NatsMessage) -> None:
+    raise AckMessage
+
+
+async def nacks(message: NatsMessage) -> None:
+    await message.nack()
+
+
+async def rejects(message: NatsMessage) -> None:
+    await message.reject()
+
+
+async def acks(message: NatsMessage) -> None:
+    await message.ack()
+
+
+async def test_a_handler_writes_with_the_session_that_is_committed(shop: Shop, stream: Stream) -> None:
+    async with shop.open():
+        await stream.publish("a", "b")
+        await stream.until_settled()
+    assert await stream.rows() == ["a", "b"]
+    assert shop.witness.errors == []
+
+
+@pytest.mark.parametrize("policy", [AckPolicy.REJECT_ON_ERROR, AckPolicy.NACK_ON_ERROR, AckPolicy.ACK])
+async def test_an_error_undoes_all_and_the_message_comes_again(shop: Shop, stream: Stream, policy: AckPolicy) -> None:
+    shop.behaviours = [fails, fails]
+    shop.ack_policy = policy
+    async with shop.open():
+        await stream.publish("a")
+        await stream.until_settled()
+    assert await stream.rows() == ["a"]
+    assert shop.runs == ["a", "a", "a"]
+    assert [type(error) for error in shop.witness.errors] == [Failed, Failed]
+
+
+WISHES = [
+    (raises_nack, 2, ["a"]),
+    (nacks, 2, ["a"]),
+    (raises_reject, 1, []),
+    (rejects, 1, []),
+    (raises_ack, 1, ["a"]),
+    (acks, 1, ["a"]),
+]
+
+
+@pytest.mark.parametrize(("behaviour", "runs", "effects"), WISHES, ids=[each[0].__name__ for each in WISHES])
+async def test_what_a_handler_says_of_its_message_holds_for_its_effect(
+    shop: Shop, stream: Stream, behaviour: Behaviour, runs: int, effects: list[str]
+) -> None:
+    shop.behaviours = [behaviour]
+    async with shop.open():
+        await stream.publish("a")
+        await stream.until_settled()
+    assert await stream.rows() == effects
+    assert len(shop.runs) == runs
+
+
+async def test_a_repeat_runs_nothing_and_publishes_no_reply(shop: Shop, stream: Stream) -> None:
+    client = await nats.connect(stream.nats_url)
+    replies = await client.subscribe(shop.replies)
+    async with shop.open():
+        await stream.publish("a", message_id="order 1")
+        await until_stored_again(stream, "a", "order 1")
+        await stream.publish("b", message_id="order 2")
+        await stream.until_settled()
+    assert [(await replies.next_msg(SECONDS)).data for _ in range(2)] == [b"a", b"b"]
+    assert replies.pending_msgs == 0
+    assert shop.runs == await stream.rows() == ["a", "b"]
+    await client.close()
+
+
+async def until_stored_again(stream: Stream, message: str, message_id: str) -> None:
+    """Publish with an id that is known until JetStream itself has forgotten it."""
+
+    async def stored() -> bool:
+        return not (await stream.publish(message, message_id=message_id)).duplicate
+
+    await until(stored)
+
+
+async def test_without_an_id_a_message_waits_for_one(shop: Shop, stream: Stream) -> None:
+    ids = iter([None, "", "order 1"])
+    shop.message_id = lambda _: next(ids)
+    async with shop.open():
+        await stream.publish("a")
+        await stream.until_settled()
+    assert shop.runs == await stream.rows() == ["a"]
+    assert [getattr(error, "reason", "") for error in shop.witness.errors] == ["message_id_missing"] * 2
+
+
+@pytest.mark.parametrize("policy", [AckPolicy.MANUAL, AckPolicy.ACK_FIRST])
+async def test_a_policy_that_acknowledges_otherwise_is_told_at_the_start(shop: Shop, policy: AckPolicy) -> None:
+    broker = NatsBroker(shop.stream.nats_url, middlewares=[shop.once()])
+    broker.subscriber("fit", stream=shop.place)
+    ExactlyOnce.check(broker)
+    broker.subscriber("unfit", stream=shop.place, ack_policy=policy)
+    with pytest.raises(MessageError) as caught:
+        ExactlyOnce.check(broker)
+    assert caught.value.reason == "message_ack_policy"
+
+
+async def test_a_policy_that_acknowledges_otherwise_runs_nothing(shop: Shop, stream: Stream) -> None:
+    shop.ack_policy = AckPolicy.MANUAL
+    async with shop.open():
+        await stream.publish("a")
+        await until(lambda: told(shop, "message_ack_policy"))
+    assert (shop.runs, await stream.rows()) == ([], [])
+    assert not await stream.settled()
+
+
+async def test_two_subscribers_do_not_share_a_scope(shop: Shop, stream: Stream) -> None:
+    async with shop.open() as broker:
+
+        @broker.subscriber(stream.name, stream=shop.place, durable="second", pull_sub=PULL)
+        async def second(_: str) -> None:
+            shop.runs.append("second")
+
+        await broker.start()
+        await stream.publish("a")
+        await until(lambda: told(shop, "message_scope_shared"))
+    assert len(shop.runs) == 1
+
+
+async def told(shop: Shop, reason: str) -> bool:
+    return reason in shop.witness.reasons
+
+
+async def test_each_router_has_a_scope_of_its_own(shop: Shop, stream: Stream, sessions: Sessions) -> None:
+    mails = NatsRouter(middlewares=[ExactlyOnce(sessions, scope="mails")])
+
+    @mails.subscriber(stream.name, stream=shop.place, durable="mails", pull_sub=PULL)
+    async def mail(body: str, tx: Tx) -> None:
+        await tx.execute(EFFECT, {"message": f"mail of {body}"})
+
+    orders = NatsRouter(middlewares=[shop.once()])
+
+    @orders.subscriber(stream.name, stream=shop.place, durable=DURABLE, pull_sub=PULL)
+    async def order(body: str, tx: Tx) -> None:
+        await tx.execute(EFFECT, {"message": body})
+
+    async with NatsBroker(stream.nats_url, logger=None) as broker:
+        broker.include_routers(mails, orders)
+        await broker.start()
+        await stream.publish("a")
+        await until(lambda: written(stream, 2))
+    assert await stream.rows() == ["a", "mail of a"]
+
+
+async def written(stream: Stream, effects: int) -> bool:
+    return len(await stream.rows()) >= effects
+
+
+async def test_a_batch_is_refused(shop: Shop, stream: Stream) -> None:
+    broker = NatsBroker(stream.nats_url, middlewares=[shop.witness, shop.once()], logger=None)
+
+    @broker.subscriber(stream.name, stream=shop.place, durable=DURABLE, pull_sub=PullSub(batch=True, timeout=0.2))
+    async def orders(_: list[str]) -> None:
+        shop.runs.append("batch")
+
+    async with broker:
+        await broker.start()
+        await stream.publish("a", "b")
+        await until(lambda: told(shop, "message_batch"))
+    assert shop.runs == []
+    assert not await stream.settled()
+
+
+async def test_without_a_handler_nothing_is_taken_as_done(shop: Shop, stream: Stream) -> None:
+    broker = NatsBroker(stream.nats_url, middlewares=[shop.once()], logger=None)
+    subscriber = broker.subscriber(stream.name, stream=shop.place, durable=DURABLE, pull_sub=PULL)
+    async with broker:
+        await broker.start()
+        await stream.publish("a")
+        with pytest.raises(MessageError) as caught:
+            await subscriber.get_one(timeout=SECONDS)
+    assert caught.value.reason == "message_handler"
+    assert not await stream.settled()
+
+
+async def test_the_answer_to_a_request_passes(shop: Shop, stream: Stream) -> None:
+    client = await nats.connect(stream.nats_url)
+
+    async def echo(message: Msg) -> None:
+        await message.respond(message.data)
+
+    await client.subscribe(shop.replies, cb=echo)
+    await client.flush()
+    async with NatsBroker(stream.nats_url, middlewares=[shop.once()], logger=None) as broker, asyncio.timeout(SECONDS):
+        await broker.connect()
+        assert (await broker.request("a", shop.replies)).body == b"a"
+    await client.close()

@@ -1,0 +1,60 @@
+"""An id is the same when a message is delivered again, and another for every other message."""
+
+from collections.abc import AsyncIterator
+
+import nats
+import pytest
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+
+from receiver.messages import nats_id
+from tests.idempotency.messages.streams import SECONDS, Stream, make_stream
+
+
+@pytest.fixture
+async def client(nats_url: str) -> AsyncIterator[Client]:
+    made = await nats.connect(nats_url)
+    yield made
+    await made.close()
+
+
+async def pulled(stream: Stream, *, then: str) -> Msg:
+    """The next message, and what becomes of it."""
+    subscription = await stream.subscribe()
+    [message] = await subscription.fetch(1, timeout=SECONDS)
+    await getattr(message, then)()
+    await subscription.unsubscribe()
+    return message
+
+
+async def test_of_jetstream_it_is_the_place_and_the_same_when_it_comes_again(stream: Stream) -> None:
+    await stream.publish("a", "a")
+    deliveries = [await pulled(stream, then=then) for then in ("nak", "nak", "ack", "ack")]
+    assert [message.metadata.num_delivered for message in deliveries] == [1, 2, 3, 1]
+    first, again, once_more, other = map(nats_id, deliveries)
+    assert first == again == once_more
+    assert other not in {first, None}
+
+
+async def test_of_jetstream_it_is_the_publishers_where_there_is_one(stream: Stream) -> None:
+    await stream.publish("a", message_id="order 1")
+    assert nats_id(await pulled(stream, then="ack")) == "named order 1"
+
+
+async def test_a_stream_that_is_made_anew_numbers_other_messages(stream: Stream) -> None:
+    await stream.publish("a")
+    before = await pulled(stream, then="ack")
+    await stream.jetstream.delete_stream(stream.name)
+    anew = await make_stream(stream.jetstream, stream.nats_url, stream.database_url, name=stream.name)
+    await anew.publish("b")
+    after = await pulled(anew, then="ack")
+    assert before.metadata.sequence.stream == after.metadata.sequence.stream == 1
+    assert nats_id(before) != nats_id(after)
+
+
+async def test_of_a_message_outside_of_jetstream_there_is_none(client: Client) -> None:
+    subscription = await client.subscribe("plain")
+    await client.publish("plain", b"a", reply="inbox")
+    await client.publish("plain", b"a", headers={"Nats-Msg-Id": "order 1"})
+    ids = [nats_id(await subscription.next_msg(SECONDS)) for _ in range(2)]
+    assert ids == [None, "named order 1"]
