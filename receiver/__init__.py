@@ -13,10 +13,13 @@ if TYPE_CHECKING:
     from receiver.events import Emitted, Event
     from receiver.handlers.confirming import Confirmed, NotConfirmed
     from receiver.handlers.policy import Dead, NotYet, Retry, RetryPolicy
+    from receiver.idempotency.claim import Claim
     from receiver.storage.newer import update_if_newer, update_if_newer_sync
+    from receiver.storage.once import once, once_sync
     from receiver.storage.raw import RawTransaction
 
 __all__ = [
+    "Claim",
     "Confirmed",
     "Dead",
     "EmitError",
@@ -28,11 +31,14 @@ __all__ = [
     "Receiver",
     "Retry",
     "RetryPolicy",
+    "once",
+    "once_sync",
     "update_if_newer",
     "update_if_newer_sync",
 ]
 
 _HOMES = {
+    "Claim": "receiver.idempotency.claim",
     "Confirmed": "receiver.handlers.confirming",
     "Dead": "receiver.handlers.policy",
     "EmitError": "receiver.errors",
@@ -44,6 +50,8 @@ _HOMES = {
     "Receiver": "receiver.app.receiver",
     "Retry": "receiver.handlers.policy",
     "RetryPolicy": "receiver.handlers.policy",
+    "once": "receiver.storage.once",
+    "once_sync": "receiver.storage.once",
     "update_if_newer": "receiver.storage.newer",
     "update_if_newer_sync": "receiver.storage.newer",
 }

@@ -280,3 +280,56 @@ class UpdateError(ReceiverError):
         """Keep the code as the error's reason."""
         super().__init__(message)
         self.reason = reason
+
+
+TokenReason = Literal[
+    "token_missing",  # the request has none
+    "token_foreign",  # never issued here, or for another scope
+    "token_repeated",  # issued, and taken by another request
+    "token_expired",  # it was good for a while, and that is over
+    "token_unknown",  # issued here, and lost with Redis' data: the client is to fetch a new one
+]
+
+
+class TokenError(ReceiverError):
+    """A request may not go on with the token that it has, or has none.
+
+    Args:
+        reason: which check failed. Safe to show.
+        retry_after: seconds after which the same token might be free again; None: never.
+    """
+
+    def __init__(self, reason: TokenReason, *, retry_after: int | None = None) -> None:
+        """Keep the failed check as the error's reason."""
+        super().__init__(reason)
+        self.reason = reason
+        self.retry_after = retry_after
+
+
+class TokenStoreUnavailable(ReceiverError):
+    """Redis cannot be reached, or did not say what became of a token; the client must try again."""
+
+    reason = "token_store_unavailable"
+
+
+TokensReason = Literal[
+    "tokens_not_issued",  # nobody said who may have tokens
+    "token_request",  # the request for tokens is not well formed; the message says what is wrong
+    "token_rate",  # this caller has asked for too many
+]
+
+
+class TokensRefused(ReceiverError):
+    """Tokens are not issued for this request.
+
+    Args:
+        reason: why. Safe to show.
+        message: what is wrong, by the member's name; default: the reason.
+        retry_after: seconds after which to ask again; None: no use.
+    """
+
+    def __init__(self, reason: TokensReason, message: str | None = None, *, retry_after: int | None = None) -> None:
+        """Keep the failed check as the error's reason."""
+        super().__init__(message or reason)
+        self.reason = reason
+        self.retry_after = retry_after

@@ -11,7 +11,6 @@ import structlog
 
 from receiver.app.listeners import Listener, address, bind
 from receiver.app.operator import operator_app
-from receiver.app.public import public_app
 from receiver.app.receiver import Receiver, readers_of
 from receiver.app.reload import Reload, Serve
 from receiver.app.service import required, settle_garbage
@@ -70,6 +69,8 @@ async def run(
             worker = await stack.enter_async_context(receiver.worker(settings, sources))
             users.append(lambda sources: worker.confirm_with(receiver.confirmations(sources)))
             users.append(lambda sources: worker.read_with(readers_of(sources)))
+        if serve:
+            await stack.enter_async_context(receiver.guarding(settings))
         url = await stack.enter_async_context(_public(receiver, settings, sources, member, users)) if serve else None
         settle_garbage()
         _stop_on_signals(stop, "SIGTERM", "SIGINT", *([] if reload else ["SIGHUP"]))
@@ -88,7 +89,7 @@ async def _public(
 ) -> AsyncIterator[str]:
     bound = bind(settings.host, settings.port, setting="port", shared=member is not None)
     service = receiver.service(settings, sources)
-    doors = await service.start(public_app())
+    doors = await service.start(receiver.public())
     listener = Listener(doors.app, bound, grace=settings.grace_seconds, protocol=doors.protocol)
     await listener.start()
     users.append(service.serve)

@@ -4,14 +4,14 @@ import asyncio
 import datetime as dt
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from receiver.app.public import public_app
+from receiver.app.guards import Guards
 from receiver.app.service import Service, required
 from receiver.certificates import Network
 from receiver.confirmations import Confirmations
@@ -40,7 +40,7 @@ def readers_of(sources: Mapping[str, Source]) -> dict[str, Callable[[bytes], obj
     return {INTERNAL: parse_exactly} | {name: source.content for name, source in sources.items()}
 
 
-class Receiver:
+class Receiver(Guards):
     """Receives payment callbacks and runs handlers, each exactly once in effect.
 
     As a program: `receiver serve payments:receiver` and `receiver work payments:receiver`. Inside an application of
@@ -55,6 +55,7 @@ class Receiver:
     def __init__(
         self, settings: Settings | None = None, *, folder: Path | None = None, retry: RetryPolicy | None = None
     ) -> None:
+        super().__init__(folder or Path())
         self._settings = settings
         self._given = settings is not None
         self._folder = folder or Path()
@@ -270,13 +271,11 @@ class Receiver:
         settings = self.load_settings()
         service = self.service(settings)
         try:
-            self._app = (await service.start(public_app())).app
-            self._running = asyncio.get_running_loop(), service
-            if work:
-                async with self.worker(settings):
+            async with self.guarding(settings):
+                self._app = (await service.start(self.public())).app
+                self._running = asyncio.get_running_loop(), service
+                async with self.worker(settings) if work else nullcontext():
                     yield
-            else:
-                yield
         finally:
             self._app, self._running = None, None
             await service.close()

@@ -84,6 +84,23 @@ class Settings(BaseSettings):
     poll_seconds: float = Field(default=1.0, gt=0, description="seconds between looks for due dispatches")
     grace_seconds: float = Field(default=20.0, ge=0, description="seconds that running handlers get at shutdown")
 
+    token_keys: list[str] = Field(
+        default_factory=list,
+        repr=False,
+        description="secrets that sign issued tokens, newest first; env:NAME or file:PATH; at least 32 characters each",
+    )
+    token_ttl: int = Field(default=900, ge=1, description="seconds that a token is good, if nothing else is asked for")
+    token_longest_ttl: int = Field(default=86_400, ge=1, description="seconds that may be asked for")
+    token_most: int = Field(default=100, ge=1, le=10_000, description="tokens that may be asked for at once")
+    token_rate: int = Field(default=600, ge=1, description="tokens that one caller may have in a minute")
+    token_lease_seconds: float = Field(
+        default=30.0, ge=1, description="seconds after which the token of a server that died is free again"
+    )
+    token_without_redis: Literal["refuse", "accept"] = Field(
+        default="refuse",
+        description="tokens that Redis has lost, or cannot be asked for: accept judges by unique key alone",
+    )
+
     @classmethod
     def settings_customise_sources(
         cls,

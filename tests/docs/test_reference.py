@@ -24,6 +24,7 @@ from receiver.dispatch import asking, verdict
 from receiver.embedded.errors import Reason
 from receiver.errors import EmitReason, KeyReason, MessageReason, OnceReason, ReceiverError, UpdateReason
 from receiver.events import Event
+from receiver.idempotency import PROBLEMS as REFUSALS
 from receiver.ingress.problems import PROBLEMS, status_of
 from receiver.observability.metrics import DispatchMetrics, IngressMetrics
 from receiver.settings import Settings, SourceSettings
@@ -102,6 +103,7 @@ REASONS = sorted(
     reasons_of_verification()
     | reasons_of_errors()
     | set(PROBLEMS)
+    | set(REFUSALS)
     | set(get_args(Reason))
     | {
         verdict.RAISED,
@@ -136,9 +138,9 @@ def test_reasons_stand_there(reason: str) -> None:
     assert re.search(rf"^\| `{reason}` \|", page("errors.md"), re.MULTILINE)
 
 
-@pytest.mark.parametrize("reason", PROBLEMS)
+@pytest.mark.parametrize("reason", [*PROBLEMS, *REFUSALS])
 def test_statuses_stand_there(reason: str) -> None:
-    status, title = PROBLEMS[reason]
+    status, title = {**PROBLEMS, **REFUSALS}[reason]
     assert f"| `{reason}` | {status} | {title} |" in page("errors.md")
 
 

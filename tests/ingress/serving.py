@@ -9,7 +9,6 @@ from fastapi import FastAPI
 
 from receiver import Receiver
 from receiver.app.listeners import Listener, bind
-from receiver.app.public import public_app
 from receiver.certificates import Network
 from receiver.inbox import Inbox
 from receiver.ingress import Clock
@@ -59,7 +58,7 @@ async def serving(
             yield served
         return
     service = receiver.service(settings, clock=clock, network=network)
-    doors = await service.start(public_app())
+    doors = await service.start(receiver.public())
     bound = bind("127.0.0.1", 0, setting="port")
     listener = Listener(doors.app, bound, grace=1, protocol=doors.protocol if door == "fast" else None)
     await listener.start()

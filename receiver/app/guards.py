@@ -1,0 +1,136 @@
+"""The half of a `Receiver` that guards the merchant's own API: issued tokens, and what refuses requests."""
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import Final
+
+from fastapi import FastAPI, Request
+from fastapi.responses import Response
+
+from receiver.app.public import public_app
+from receiver.app.service import required
+from receiver.errors import ReceiverError, SettingsError, TokenError, TokensRefused, TokenStoreUnavailable
+from receiver.idempotency import HEADER, Caller, Idempotent, Terms, TokenDesk, TokenSigner, refusal, token_routes
+from receiver.marks import Rates, Takes, connect
+from receiver.settings import Settings, resolve
+
+_SHORTEST_KEY: Final = 32
+_REFUSALS: Final = (TokenError, TokensRefused, TokenStoreUnavailable)
+
+
+class Guards:
+    """What routes of the merchant's own API are guarded by, for as long as an application runs."""
+
+    def __init__(self, folder: Path) -> None:
+        self._root = folder
+        self._desks: list[TokenDesk] = []
+        self._caller: Caller | None = None
+
+    def load_settings(self) -> Settings:
+        """The settings that it runs with."""
+        raise NotImplementedError
+
+    def idempotent(self, *, scope: str, header: str = HEADER) -> Idempotent:
+        """Run a route of your own API once for each token that was issued for `scope`.
+
+        As a parameter, `claim: Annotated[Claim, receiver.idempotent(scope="orders")]`, as one of `dependencies=[…]`, or
+        as a decorator below the route's own. The token is deleted before the route runs; if that raises, the token is
+        given back with the lifetime that it had left. `await claim.once(tx)` puts its unique key into your transaction.
+
+        Args:
+            scope: what its tokens are issued for.
+            header: the name of the header that brings them.
+        """
+        return Idempotent(self, scope=scope, header=header)
+
+    def issue_tokens_to(self, caller: Caller) -> None:
+        """Say who may have tokens; without it `POST /tokens` refuses everybody.
+
+        Args:
+            caller: a dependency of FastAPI's that raises for whom it may not be, and returns the name by which the rate
+                is counted; None: by the client's address.
+        """
+        self._caller = caller
+
+    def install(self, app: FastAPI, *, tokens: str | None = None) -> None:
+        """Guard the routes of an application of your own: call this behind the last of them.
+
+        Refusals become problem details, and the connections are there for as long as it runs.
+
+        Args:
+            app: the outermost one, whose lifespan is run.
+            tokens: a path at which it is to issue tokens too, such as `/tokens`; None: only the receiver does.
+        """
+        if tokens is not None:
+            app.include_router(token_routes(self, self._caller, tokens))
+        for error in _REFUSALS:
+            app.add_exception_handler(error, _refused)
+        inner = app.router.lifespan_context
+
+        @asynccontextmanager
+        async def lifespan(whole: FastAPI) -> AsyncIterator[Mapping[str, object]]:
+            async with self.guarding(self.load_settings()), inner(whole) as state:
+                yield state or {}
+
+        app.router.lifespan_context = lifespan
+
+    def desk(self) -> TokenDesk:
+        """Where tokens are handed in. Raises SettingsError where no guarded application runs."""
+        if not self._desks:
+            raise SettingsError("token_keys: not set, or receiver.install(app) was not called")
+        return self._desks[-1]
+
+    @asynccontextmanager
+    async def guarding(self, settings: Settings) -> AsyncIterator[None]:
+        """Be ready for tokens, for the length of the block, if the settings have keys for them.
+
+        Raises:
+            SettingsError: a key is missing or too short.
+        """
+        keys = _keys(settings, self._root)
+        if not keys:
+            yield
+            return
+        async with _desk(settings, keys) as desk:
+            self._desks.append(desk)
+            try:
+                yield
+            finally:
+                self._desks.remove(desk)
+
+    def public(self) -> FastAPI:
+        """What the public listener serves behind the callbacks."""
+        return public_app(token_routes(self, self._caller) if self._desks else None)
+
+
+def _refused(_request: Request, error: Exception) -> Response:
+    assert isinstance(error, ReceiverError)  # noqa: S101  nothing else is handled by it
+    return refusal(error)
+
+
+def _keys(settings: Settings, folder: Path) -> list[bytes]:
+    keys = []
+    for number, given in enumerate(settings.token_keys):
+        setting = f"token_keys[{number}]"
+        key = resolve(given, setting=setting, folder=folder).encode()
+        if len(key) < _SHORTEST_KEY:
+            raise SettingsError(f"{setting}: has {len(key)} bytes; at least {_SHORTEST_KEY}, and random ones")
+        keys.append(key)
+    return keys
+
+
+@asynccontextmanager
+async def _desk(settings: Settings, keys: list[bytes]) -> AsyncIterator[TokenDesk]:
+    client = connect(required(settings.redis_url, "redis_url"), timeout=settings.redis_timeout)
+    try:
+        yield TokenDesk(
+            TokenSigner(keys),
+            Takes(client, lease=timedelta(seconds=settings.token_lease_seconds)),
+            Rates(client, most=settings.token_rate),
+            Terms(ttl=settings.token_ttl, longest=settings.token_longest_ttl, most=settings.token_most),
+            without_redis=settings.token_without_redis,
+        )
+    finally:
+        await client.aclose()

@@ -1,0 +1,45 @@
+"""Refusals as RFC 9457 problem details: the one place where a reason of this package becomes a status."""
+
+from collections.abc import Mapping
+from typing import Final
+
+import msgspec
+from starlette.responses import Response
+
+from receiver.errors import ReceiverError, TokenError, TokensRefused
+
+_TYPE: Final = "urn:receiver:problem:"
+_UNAVAILABLE: Final = 503
+_AGAIN_SECONDS: Final = 5
+
+PROBLEMS: Final[Mapping[str, tuple[int, str]]] = {
+    "token_missing": (400, "The request needs a token; fetch one first."),
+    "token_foreign": (422, "The token was not issued here, or not for this."),
+    "token_repeated": (409, "Another request has this token."),
+    "token_expired": (410, "The token is no longer good; fetch a new one."),
+    "token_unknown": (410, "The token is not known any more; fetch a new one."),
+    "token_store_unavailable": (503, "It cannot be said whether the token is good; try again."),
+    "tokens_not_issued": (403, "Tokens are not issued to you."),
+    "token_request": (422, "The request for tokens is not well formed."),
+    "token_rate": (429, "Too many tokens were asked for; try again later."),
+}
+
+
+def refusal(error: ReceiverError) -> Response:
+    """The answer to a request that may not go on.
+
+    Nothing of the request is echoed. `detail` is there where a message says more than the title.
+
+    Args:
+        error: its reason is one of `PROBLEMS`.
+    """
+    status, title = PROBLEMS[error.reason]
+    told = {"type": _TYPE + error.reason, "title": title, "status": status, "reason": error.reason}
+    detail = str(error)
+    if detail and detail != error.reason:
+        told["detail"] = detail
+    wait = error.retry_after if isinstance(error, (TokenError, TokensRefused)) else None
+    if wait is None and status == _UNAVAILABLE:
+        wait = _AGAIN_SECONDS
+    headers = {"Cache-Control": "no-store"} | ({} if wait is None else {"Retry-After": str(wait)})
+    return Response(msgspec.json.encode(told), status, headers, media_type="application/problem+json")
