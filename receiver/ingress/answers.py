@@ -6,10 +6,13 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Final
 
+import structlog
 from starlette.types import Send
 
 from receiver.ingress.problems import CONTENT_TYPE, RETRY_AFTER_SECONDS, problem, status_of
 from receiver.sources import Ack, Source
+
+log = structlog.get_logger(__name__)
 
 _UNAVAILABLE: Final = 503
 _NO_CONTENT: Final = 204
@@ -56,13 +59,22 @@ def success(ack: Ack) -> Answer:
 def failure(reason: str, source: Source | None) -> Answer:
     """A problem. What may pass says when to call again."""
     status = status_of(reason)
-    body = problem(reason, source.provider.failure(reason) if source else {})
+    body = _problem(reason, source)
     headers = [(b"content-type", CONTENT_TYPE), (b"content-length", b"%d" % len(body))]
     if status == _UNAVAILABLE:
         headers.append((b"retry-after", b"%d" % RETRY_AFTER_SECONDS))
     if status == _METHOD_NOT_ALLOWED:
         headers.append((b"allow", b"POST"))
     return Answer(status, headers, body, close=reason in _UNREAD)
+
+
+def _problem(reason: str, source: Source | None) -> bytes:
+    """Without the provider's own members where it fails to say them: the answer must go out all the same."""
+    try:
+        return problem(reason, source.provider.failure(reason) if source else {})
+    except Exception:
+        log.exception("failure_not_worded", source=source.name if source else None, reason=reason)
+        return problem(reason, {})
 
 
 async def send_answer(send: Send, answer: Answer) -> None:

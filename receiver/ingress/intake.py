@@ -127,7 +127,7 @@ class Intake:
             self._keep(source, callback, verified, answered)
         except KeyWanted as wanted:
             self._in_background(self._once_known(source, callback, wanted, answered))
-        except Exception as error:  # noqa: BLE001  the one place where an error becomes an answer
+        except BaseException as error:  # noqa: BLE001  the one place where an error becomes an answer: a panic too
             answered(self.refused(source, error))
 
     def challenged(self, source: Source, query: bytes) -> Answer | None:
@@ -139,9 +139,9 @@ class Intake:
         """
         try:
             ack = source.provider.challenge(query)
+            return None if ack is None else success(ack)
         except Exception as error:  # noqa: BLE001  as in `take`
             return self.refused(source, error)
-        return None if ack is None else success(ack)
 
     def refused(self, source: Source, error: BaseException) -> Answer:
         """Count an error and say it: a failed verification, "call again", or a fault of ours, which is that too."""

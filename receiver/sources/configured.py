@@ -3,6 +3,7 @@
 import datetime as dt
 import json
 import re
+import traceback
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -14,9 +15,10 @@ from receiver.events import INTERNAL, Callback, Verified
 from receiver.settings import Settings, SourceSettings
 from receiver.sources.base import Provider, Signed
 from receiver.sources.given import given_options, given_windows
+from receiver.sources.installed import check_answers, looked_over
 from receiver.sources.live import LiveKeys
 from receiver.sources.options import Option
-from receiver.sources.providers import find_provider
+from receiver.sources.providers import find_provider, is_built_in
 from receiver.sources.windows import Window
 
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -92,6 +94,14 @@ class Source:
             raise SettingsError(f"sources.{self.name}.{error}") from None
 
 
+class _Brought(Source):
+    """Of a provider that another package brings: what it reads is looked over before it is stored."""
+
+    def verify(self, callback: Callback, now: float) -> Verified:
+        """As `Source.verify`, and TypeError or ValueError where the class returns what it should not."""
+        return looked_over(super().verify(callback, now))
+
+
 def build_sources(settings: Settings, folder: Path) -> dict[str, Source]:
     """Every configured source, by name.
 
@@ -109,9 +119,16 @@ def build_sources(settings: Settings, folder: Path) -> dict[str, Source]:
             found[name] = _source(name, source, settings.retention_days, folder)
         except SettingsError as error:
             problems.extend(str(error).splitlines())
+        except Exception as error:  # noqa: BLE001  whatever a class from elsewhere does; its message may hold a secret
+            problems.append(f"sources.{name}.provider: {source.provider!r} cannot be set up: {_where(error)}")
     if problems:
         raise SettingsError("\n".join(problems))
     return found
+
+
+def _where(error: Exception) -> str:
+    *_, place = traceback.extract_tb(error.__traceback__)
+    return f"{type(error).__name__} at {place.filename}:{place.lineno}"
 
 
 def _source(name: str, settings: SourceSettings, retention_days: int, folder: Path) -> Source:
@@ -133,12 +150,14 @@ def _source(name: str, settings: SourceSettings, retention_days: int, folder: Pa
     named = given_windows(provider, given, prefix)
     try:
         built = provider(options)
+        if not is_built_in(provider):
+            check_answers(built)
         where = provider.key_labels(options)
         windows = {index: named[setting] for index, setting in enumerate(where) if setting in named}
         live = LiveKeys(built, options, windows) if any(w.limited for w in windows.values()) else None
     except SettingsError as error:
         raise SettingsError(f"{prefix}.{error}") from None
-    return Source(
+    return (Source if is_built_in(provider) else _Brought)(
         name=name,
         provider=built,
         verified=verified,

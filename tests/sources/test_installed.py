@@ -1,5 +1,6 @@
 """Providers that other packages bring, and what is wrong with some: packages that are really on the path."""
 
+import datetime as dt
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from receiver.errors import SettingsError
+from receiver.events import Callback, Verified
 from receiver.settings import made
 from receiver.sources import build_sources, find_provider, installed, provider_names
 
@@ -121,6 +123,79 @@ def test_what_is_wrong_with_it(install: Install, case: str) -> None:
     install(entry, module=module)
     name = entry.partition(" ")[0]
     assert mistake(name).startswith(f"{name!r}, {message}")
+
+
+FAILING = {
+    "a constructor that raises": ("def __init__(self, options): 1 / 0", "cannot be set up: ZeroDivisionError at "),
+    "a horizon that is none": ("retry_horizon = 5", "cannot be set up: TypeError at "),
+    "an answer that raises": ("def acknowledgement(self): 1 / 0", "cannot be set up: ZeroDivisionError at "),
+    "an answer that is none": ("success = 'ok'", "what acknowledgement() returns is no Ack"),
+    "a failure as success": ("success = Ack(status=500)", "the status of its acknowledgement is no success"),
+    "a status that is none": ("success = Ack(status='200')", "the status of its acknowledgement is no success"),
+    "an answer of text": ("success = Ack(status=200, body='ok')", "the body of its acknowledgement is not bytes"),
+    "a header in a header": (
+        "success = Ack(status=200, content_type='a\\r\\nb: c')",
+        "the content type of its acknowledgement is none",
+    ),
+    "headers of text": ("keep_headers = frozenset({'a'})", "its kept_headers are not bytes"),
+}
+
+
+@pytest.mark.parametrize("case", FAILING)
+def test_one_that_fails_is_named(install: Install, case: str) -> None:
+    line, message = FAILING[case]
+    install("acme = acme_module:Rogue", module=f"{FULL}\n\nclass Rogue(Acme):\n    {line}\n")
+    said = mistake("acme").replace("'acme': ", "").removeprefix("'acme' ")
+    assert said.startswith(message)
+
+
+READ = {
+    "nothing": "()",
+    "no facts": "None",
+    "no fact": "('x',)",
+    "an id of another kind": "(fact(external_id=7),)",
+    "a type of another kind": "(fact(type=5),)",
+    "an unknown trust": "(fact(trust='total'),)",
+    "a body of text": "(fact(body='text'),)",
+    "a time without a zone": "(fact(occurred_at=dt.datetime(2026, 1, 1)),)",
+    "a time that is text": "(fact(occurred_at='2026-01-01T00:00:00Z'),)",
+}
+READING = """
+
+class Rogue(Acme):
+    def authenticate(self, callback, now):
+        return 0
+
+    def read(self, callback):
+        return {}
+
+
+def fact(**changed):
+    from receiver.providers import Fact
+
+    given = {{"type": "t", "entity_id": None, "occurred_at": None, "key_time": 0, "fingerprint": None, **changed}}
+    return Fact(**{{"external_id": "a", **given}})
+"""
+
+
+def verified(install: Install, read: str) -> Verified:
+    install("acme = acme_module:Rogue", module=FULL + READING.format(read))
+    source = build_sources(made(sources={"a": {"provider": "acme", "secrets": "s"}}), Path())["a"]
+    return source.verify(Callback(method="POST", headers=[], body=b"{}"), 0)
+
+
+@pytest.mark.parametrize("case", READ)
+def test_what_it_should_not_have_read(install: Install, case: str) -> None:
+    with pytest.raises((TypeError, ValueError)):
+        verified(install, READ[case])
+
+
+def test_what_it_may_have_read(install: Install) -> None:
+    moment = "dt.datetime(2026, 1, 1, tzinfo=dt.UTC)"
+    read = verified(install, f"[fact(occurred_at={moment}, body=b'b', fingerprint=bytes(16)), fact(odd='o')]")
+    first, second = read.facts
+    assert (first.body, first.fingerprint, second.odd, read.secret) == (b"b", bytes(16), "o", 0)
+    assert first.occurred_at == dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
 
 
 def test_two_packages_with_one_name(install: Install) -> None:

@@ -70,6 +70,11 @@ PROVIDERS: Final[Mapping[str, type[Provider]]] = {
 """Built in, by name."""
 
 
+def is_built_in(provider: type[Provider]) -> bool:
+    """Whether the class is one of ours, and not from another package."""
+    return PROVIDERS.get(provider.name) is provider
+
+
 def provider_names() -> list[str]:
     """Of all that are built in or installed, in alphabetical order."""
     return sorted({*PROVIDERS, *installed()})
