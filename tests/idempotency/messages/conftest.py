@@ -1,6 +1,10 @@
-"""A stream, and sessions on a database with a table of effects."""
+"""A stream, sessions on a database with a table of effects, and consumers in processes of their own."""
 
-from collections.abc import AsyncIterator
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
 
 import nats
 import pytest
@@ -8,8 +12,11 @@ from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_asyn
 
 from receiver.storage.engine import async_url
 from tests.conftest import execute
-from tests.idempotency.messages.streams import TABLES, Stream, make_stream
+from tests.idempotency.messages.streams import SECONDS, TABLES, Stream, make_stream
 
+ROOT = Path(__file__).resolve().parents[3]
+Program = subprocess.Popen[str]
+Start = Callable[..., Program]
 Sessions = async_sessionmaker[AsyncSession]
 
 
@@ -33,3 +40,25 @@ async def stream(shop_url: str, nats_url: str) -> AsyncIterator[Stream]:
     yield made
     await made.jetstream.delete_stream(made.name)
     await client.close()
+
+
+@pytest.fixture
+def start(stream: Stream) -> Iterator[Start]:
+    programs: list[Program] = []
+
+    def start(how: str, *options: str) -> Program:
+        arguments = [how, stream.nats_url, stream.database_url, stream.name, *options]
+        command = [sys.executable, "-m", "tests.idempotency.messages.consumer", *arguments]
+        programs.append(subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True))
+        return programs[-1]
+
+    yield start
+    for program in programs:
+        kill(program)
+
+
+def kill(program: Program) -> None:
+    program.send_signal(signal.SIGKILL)
+    program.wait(SECONDS)
+    assert program.stdout is not None
+    program.stdout.close()

@@ -13,10 +13,13 @@ from nats.js.errors import NotFoundError
 from sqlalchemy import text
 
 SECONDS = 30.0
+ACK_WAIT = 0.5
+"""Seconds after which JetStream delivers again, where a test wants that."""
 DURABLE = "shop"
 WINDOW = 0.1
 """Seconds in which JetStream itself drops what comes twice: the least that it takes."""
 EFFECT = text("INSERT INTO effect (message) VALUES (:message)")
+DELIVERY = text("INSERT INTO delivery (message) VALUES (:message)")
 TABLES = """
 CREATE TABLE effect (message text NOT NULL);
 CREATE TABLE delivery (message text NOT NULL);
@@ -58,6 +61,18 @@ class Stream:
     async def rows(self, table: str = "effect") -> list[str]:
         """The messages in a table, sorted."""
         return await rows(self.database_url, table)
+
+    async def until_stored_again(self, message: str, message_id: str) -> None:
+        """Publish under an id that has been used, until JetStream itself has forgotten that."""
+
+        async def stored() -> bool:
+            return not (await self.publish(message, message_id=message_id)).duplicate
+
+        await until(stored)
+
+    async def has_rows(self, least: int) -> bool:
+        """Whether there are so many effects, or more."""
+        return len(await self.rows()) >= least
 
 
 async def make_stream(jetstream: JetStreamContext, nats_url: str, database_url: str, name: str = "") -> Stream:

@@ -102,22 +102,13 @@ async def test_a_repeat_runs_nothing_and_publishes_no_reply(shop: Shop, stream: 
     replies = await client.subscribe(shop.replies)
     async with shop.open():
         await stream.publish("a", message_id="order 1")
-        await until_stored_again(stream, "a", "order 1")
+        await stream.until_stored_again("a", message_id="order 1")
         await stream.publish("b", message_id="order 2")
         await stream.until_settled()
     assert [(await replies.next_msg(SECONDS)).data for _ in range(2)] == [b"a", b"b"]
     assert replies.pending_msgs == 0
     assert shop.runs == await stream.rows() == ["a", "b"]
     await client.close()
-
-
-async def until_stored_again(stream: Stream, message: str, message_id: str) -> None:
-    """Publish with an id that is known until JetStream itself has forgotten it."""
-
-    async def stored() -> bool:
-        return not (await stream.publish(message, message_id=message_id)).duplicate
-
-    await until(stored)
 
 
 async def test_without_an_id_a_message_waits_for_one(shop: Shop, stream: Stream) -> None:
@@ -184,12 +175,8 @@ async def test_each_router_has_a_scope_of_its_own(shop: Shop, stream: Stream, se
         broker.include_routers(mails, orders)
         await broker.start()
         await stream.publish("a")
-        await until(lambda: written(stream, 2))
+        await until(lambda: stream.has_rows(2))
     assert await stream.rows() == ["a", "mail of a"]
-
-
-async def written(stream: Stream, effects: int) -> bool:
-    return len(await stream.rows()) >= effects
 
 
 async def test_a_batch_is_refused(shop: Shop, stream: Stream) -> None:
