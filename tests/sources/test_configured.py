@@ -315,3 +315,27 @@ def test_kept_headers_are_enough_to_verify_again(kits: Mapping[str, Kit]) -> Non
         sent = kit.sent()
         kept = [pair for pair in sent.headers if pair[0] in kit.provider.keep_headers]
         assert kit.provider.verify(Callback(method="POST", headers=kept, body=sent.body), NOW).facts
+
+
+CHANGES: Mapping[str, Mapping[str, object]] = {
+    "secret": {"secrets": ["whsec_2"]},
+    "another secret": {"secrets": ["whsec_1", "whsec_2"]},
+    "name of a key": {"secrets": [{"value": "whsec_1", "name": "first"}]},
+    "end of a key": {"secrets": [{"value": "whsec_1", "not_after": "2030-01-01T00:00:00Z"}]},
+    "confirmation": {"confirm": "shop:ask"},
+    "verification": {"verification": "none"},
+    "provider": {"provider": "github"},
+}
+
+
+def test_source_is_the_same_if_its_settings_are(tmp_path: Path) -> None:
+    (one,), (two,) = (built(tmp_path, {"a": STRIPE}).values() for _ in range(2))
+    assert one is not two
+    assert one.same_as(two)
+
+
+@pytest.mark.parametrize("what", CHANGES)
+def test_source_is_another_if_a_setting_is(tmp_path: Path, what: str) -> None:
+    (one,), (two,) = (built(tmp_path, {"a": given}).values() for given in (STRIPE, {**STRIPE, **CHANGES[what]}))
+    assert not one.same_as(two)
+    assert not two.same_as(one)
