@@ -221,7 +221,7 @@ MessageReason = Literal[
     "message_ack",  # an acknowledgement that would come before the commit
     "message_ack_policy",  # the same, by the subscriber's policy
     "message_handler",  # no handler whose effect it could be
-    "message_scope_shared",  # two subscribers under one scope
+    "message_scope_shared",  # two handlers under one scope
     "message_transaction",  # the transaction was ended inside the block
 ]
 

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Final, Protocol
 
+_JETSTREAM: Final = "$JS.ACK."
 _NATS_MSG_ID: Final = "Nats-Msg-Id"
 
 
@@ -48,7 +49,7 @@ class NatsMessage(Protocol):
 
     @property
     def reply(self) -> str:
-        """Where to acknowledge; JetStream's begin with `$JS.ACK.`."""
+        """Where to acknowledge; JetStream's begin in one way."""
 
     @property
     def metadata(self) -> JetStreamMetadata:
@@ -84,15 +85,16 @@ class RabbitMessage(Protocol):
 
 
 def nats_id(message: NatsMessage) -> str | None:
-    """`Nats-Msg-Id` where the publisher has set it, else stream, sequence and time of storing.
+    """The stream, and `Nats-Msg-Id` where the publisher has set it, else the number there and the time of storing.
 
     None for a message that is not JetStream's and has no such header: it is never delivered again.
     """
-    if named := (message.headers or {}).get(_NATS_MSG_ID):
-        return f"named {named}"
-    if not message.reply.startswith("$JS.ACK."):
-        return None
+    named = (message.headers or {}).get(_NATS_MSG_ID)
+    if not message.reply.startswith(_JETSTREAM):
+        return f"named {named}" if named else None
     place = message.metadata
+    if named:
+        return f"named {place.stream} {named}"
     return f"stored {place.stream} {place.sequence.stream} {place.timestamp.isoformat()}"
 
 

@@ -32,7 +32,7 @@ class Subscribers(Protocol):
 
 
 class ExactlyOnce:
-    """A middleware for one subscriber: on a router of its own, or on a broker that has no other.
+    """A middleware for one handler: on a router of its own, or on a broker that has no other.
 
     The handler runs in a transaction, which its parameter `tx: Tx` writes with. The message's id is inserted there.
     The transaction is committed when the handler returns, then the message is acknowledged. For a message whose effect
@@ -41,7 +41,7 @@ class ExactlyOnce:
 
     Args:
         sessions: makes sessions (`async_sessionmaker`), one for each message.
-        scope: whose effects these are; each subscriber that is to see every message has its own.
+        scope: whose effects these are; each handler that is to see every message has its own.
         message_id: the id of a message where it is not the broker's own; None if it has none.
     """
 
@@ -55,7 +55,7 @@ class ExactlyOnce:
         self._sessions = sessions
         self._scope = scope
         self._message_id = message_id or default_id
-        self._subscriber: object = None
+        self._handlers: list[object] = []
 
     def __call__(self, msg: object, /, *, context: ContextRepo) -> BaseMiddleware:
         """For FastStream, which calls it for each message."""
@@ -94,16 +94,16 @@ class ExactlyOnce:
             raise done
         return result
 
-    def _check(self, subscriber: object) -> None:
+    def _check(self, subscriber: Any) -> None:  # noqa: ANN401  FastStream names no public type for it
         if subscriber is None:
             raise MessageError("message_handler", "no handler: with get_one() or an iterator, say `consumed` yourself")
         _check_policy(subscriber)
-        if self._subscriber is None:
-            self._subscriber = subscriber
-        if self._subscriber is not subscriber:
+        handlers = [call.handler for call in subscriber.calls]
+        self._handlers = self._handlers or handlers
+        if self._handlers != handlers:
             raise MessageError(
                 "message_scope_shared",
-                f"two subscribers share the scope {self._scope!r}, and one would skip what the other has done:"
+                f"two handlers share the scope {self._scope!r}, and one would skip what the other has done:"
                 " give each a router with an ExactlyOnce of its own",
             )
 

@@ -141,7 +141,7 @@ async def test_a_policy_that_acknowledges_otherwise_runs_nothing(shop: Shop, str
     assert not await stream.settled()
 
 
-async def test_two_subscribers_do_not_share_a_scope(shop: Shop, stream: Stream) -> None:
+async def test_two_handlers_do_not_share_a_scope(shop: Shop, stream: Stream) -> None:
     async with shop.open() as broker:
 
         @broker.subscriber(stream.name, stream=shop.place, durable="second", pull_sub=PULL)

@@ -38,7 +38,7 @@ async def test_of_jetstream_it_is_the_place_and_the_same_when_it_comes_again(str
 
 async def test_of_jetstream_it_is_the_publishers_where_there_is_one(stream: Stream) -> None:
     await stream.publish("a", message_id="order 1")
-    assert nats_id(await pulled(stream, then="ack")) == "named order 1"
+    assert nats_id(await pulled(stream, then="ack")) == f"named {stream.name} order 1"
 
 
 async def test_a_stream_that_is_made_anew_numbers_other_messages(stream: Stream) -> None:
