@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from receiver.handlers.confirming import Confirmed, NotConfirmed
     from receiver.handlers.policy import Dead, NotYet, Retry, RetryPolicy
     from receiver.idempotency.claim import Claim
+    from receiver.idempotency.keys.key import IdempotencyKey
     from receiver.storage.newer import update_if_newer, update_if_newer_sync
     from receiver.storage.once import once, once_sync
     from receiver.storage.raw import RawTransaction
@@ -25,6 +26,7 @@ __all__ = [
     "EmitError",
     "Emitted",
     "Event",
+    "IdempotencyKey",
     "NotConfirmed",
     "NotYet",
     "RawTransaction",
@@ -44,6 +46,7 @@ _HOMES = {
     "EmitError": "receiver.errors",
     "Emitted": "receiver.events",
     "Event": "receiver.events",
+    "IdempotencyKey": "receiver.idempotency.keys.key",
     "NotConfirmed": "receiver.handlers.confirming",
     "NotYet": "receiver.handlers.policy",
     "RawTransaction": "receiver.storage.raw",

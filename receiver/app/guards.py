@@ -1,4 +1,4 @@
-"""The half of a `Receiver` that guards the merchant's own API: issued tokens, and what refuses requests."""
+"""The half of a `Receiver` that guards the merchant's own API: issued tokens, clients' keys, what refuses requests."""
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -9,6 +9,7 @@ from typing import Final
 from fastapi import FastAPI, Request
 from fastapi.responses import Response
 
+from receiver.app.keyed import KeyedRoutes
 from receiver.app.public import public_app
 from receiver.app.service import required
 from receiver.errors import ReceiverError, SettingsError, TokenError, TokensRefused, TokenStoreUnavailable
@@ -20,10 +21,11 @@ _SHORTEST_KEY: Final = 32
 _REFUSALS: Final = (TokenError, TokensRefused, TokenStoreUnavailable)
 
 
-class Guards:
+class Guards(KeyedRoutes):
     """What routes of the merchant's own API are guarded by, for as long as an application runs."""
 
     def __init__(self, folder: Path) -> None:
+        super().__init__()
         self._root = folder
         self._desks: list[TokenDesk] = []
         self._caller: Caller | None = None
@@ -62,7 +64,11 @@ class Guards:
         Args:
             app: the outermost one, whose lifespan is run.
             tokens: a path at which it is to issue tokens too, such as `/tokens`; None: only the receiver does.
+
+        Raises:
+            HandlerError: a route that is `keyed` cannot be; the message says why.
         """
+        self.guard_keyed(app)
         if tokens is not None:
             app.include_router(token_routes(self, self._caller, tokens))
         for error in _REFUSALS:
@@ -71,7 +77,8 @@ class Guards:
 
         @asynccontextmanager
         async def lifespan(whole: FastAPI) -> AsyncIterator[Mapping[str, object]]:
-            async with self.guarding(self.load_settings()), inner(whole) as state:
+            settings = self.load_settings()
+            async with self.guarding(settings), self.keeping_keys(settings), inner(whole) as state:
                 yield state or {}
 
         app.router.lifespan_context = lifespan

@@ -1,9 +1,9 @@
 """Idempotency of the merchant's own code: tokens that the receiver issues, keys that clients make, messages.
 
 Reading order: `signed` (the text of a token), `desk` (issues tokens, takes them), `claim` (one that was taken),
-`dependency` (a route that asks for one), `issuing` (`POST /tokens`), `refusals` (what goes back); `keys` (the header
-`Idempotency-Key`); `message_ids` (what stays the same when a message comes again), `messages` (its effect, once),
-`streams` (the same for FastStream).
+`dependency` (a route that asks for one), `parameter` (how a route is handed it), `issuing` (`POST /tokens`), `refusals`
+(what goes back); `keys` (the header `Idempotency-Key`); `message_ids` (what stays the same when a message comes again),
+`messages` (its effect, once), `streams` (the same for FastStream).
 """
 
 from receiver.idempotency.claim import Claim

@@ -1,22 +1,19 @@
 """What a route says to be run once for each issued token: a dependency of FastAPI's, and a decorator."""
 
-import inspect
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from functools import wraps
-from typing import Annotated, Final, ParamSpec, Protocol, TypeVar, cast, get_args, get_origin
+from collections.abc import AsyncIterator, Callable
+from typing import Annotated, Final, ParamSpec, Protocol, TypeVar
 
 from fastapi import Request
 from fastapi.params import Depends
 
-from receiver.errors import HandlerError
 from receiver.idempotency.claim import Claim
 from receiver.idempotency.desk import TokenDesk
+from receiver.idempotency.parameter import with_parameter
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 HEADER: Final = "Idempotency-Token"
-_HIDDEN: Final = "receiver_claim_"
 
 
 class Desks(Protocol):
@@ -52,39 +49,4 @@ class Idempotent(Depends):
         Raises:
             HandlerError: it cannot be decorated; the message says why.
         """
-        if inspect.isasyncgenfunction(function) or inspect.isgeneratorfunction(function):
-            raise HandlerError(f"{function.__qualname__}: streams its response, so its end cannot be waited for")
-        signature = inspect.signature(function)
-        wanted = [name for name, each in signature.parameters.items() if _is_claim(each.annotation)]
-        if len(wanted) > 1:
-            raise HandlerError(f"{function.__qualname__}: has several parameters of the type Claim")
-        made = _calling(function, hidden=not wanted)
-        claim = inspect.Parameter(
-            wanted[0] if wanted else _HIDDEN, inspect.Parameter.KEYWORD_ONLY, annotation=Annotated[Claim, self]
-        )
-        others = [each for name, each in signature.parameters.items() if name not in wanted]
-        vars(made)["__signature__"] = signature.replace(parameters=[*others, claim])
-        return made
-
-
-def _calling(function: Callable[P, T], *, hidden: bool) -> Callable[P, T]:
-    """Calls `function`, without the claim if it does not ask for one; a coroutine function if that is one."""
-
-    def own(given: Mapping[str, object]) -> Mapping[str, object]:
-        return {name: value for name, value in given.items() if not hidden or name != _HIDDEN}
-
-    @wraps(function)
-    async def awaited(*args: P.args, **kwargs: P.kwargs) -> object:
-        return await cast("Callable[..., Awaitable[object]]", function)(*args, **own(kwargs))
-
-    @wraps(function)
-    def called(*args: P.args, **kwargs: P.kwargs) -> object:
-        return cast("Callable[..., object]", function)(*args, **own(kwargs))
-
-    return cast("Callable[P, T]", awaited if inspect.iscoroutinefunction(function) else called)
-
-
-def _is_claim(annotation: object) -> bool:
-    if get_origin(annotation) is Annotated:
-        annotation = get_args(annotation)[0]
-    return annotation is Claim or annotation in {"Claim", "receiver.Claim"}
+        return with_parameter(function, Claim, Annotated[Claim, self])

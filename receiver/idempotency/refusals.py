@@ -12,7 +12,19 @@ _TYPE: Final = "urn:receiver:problem:"
 _UNAVAILABLE: Final = 503
 _AGAIN_SECONDS: Final = 5
 
+_SOON: Final = frozenset({"key_running", "key_lease_lost"})
+"""The request runs elsewhere: to be tried again in a second, when as a rule it has its response."""
+
 PROBLEMS: Final[Mapping[str, tuple[int, str]]] = {
+    "body_too_large": (413, "The body is larger than the limit."),
+    "key_missing": (400, "The request needs an Idempotency-Key."),
+    "key_malformed": (400, "The Idempotency-Key is not one of 1 to 255 printable ASCII characters, quoted or plain."),
+    "key_reused": (422, "Another request had this Idempotency-Key."),
+    "key_running": (409, "A request with this Idempotency-Key is running; try again."),
+    "key_lease_lost": (409, "Another request with this Idempotency-Key took over; try again."),
+    "key_response_lost": (409, "It has been done, but the response is lost."),
+    "key_not_replayable": (409, "It has been done, but the response was not kept."),
+    "key_store_unavailable": (503, "It cannot be said whether it has been done; try again."),
     "token_missing": (400, "The request needs a token; fetch one first."),
     "token_foreign": (422, "The token was not issued here, or not for this."),
     "token_repeated": (409, "Another request has this token."),
@@ -39,7 +51,9 @@ def refusal(error: ReceiverError) -> Response:
     if detail and detail != error.reason:
         told["detail"] = detail
     wait = error.retry_after if isinstance(error, (TokenError, TokensRefused)) else None
-    if wait is None and status == _UNAVAILABLE:
+    if error.reason in _SOON:
+        wait = 1
+    elif wait is None and status == _UNAVAILABLE:
         wait = _AGAIN_SECONDS
     headers = {"Cache-Control": "no-store"} | ({} if wait is None else {"Retry-After": str(wait)})
     return Response(msgspec.json.encode(told), status, headers, media_type="application/problem+json")

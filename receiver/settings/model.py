@@ -101,6 +101,10 @@ class Settings(BaseSettings):
         description="tokens that Redis has lost, or cannot be asked for: accept judges by unique key alone",
     )
 
+    key_connections: int = Field(
+        default=8, ge=1, le=100, description="connections to PostgreSQL for Idempotency-Keys, in one process"
+    )
+
     @classmethod
     def settings_customise_sources(
         cls,
