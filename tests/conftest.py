@@ -16,7 +16,7 @@ from sqlalchemy.engine import make_url
 
 from receiver.embedded import EmbeddedServers, discard
 from receiver.storage import migrate
-from tests.nats_server import nats_server
+from tests.nats_server import NatsServer, nats_server
 
 DATABASE = "RECEIVER_TEST_DATABASE_URL"
 REDIS = "RECEIVER_TEST_REDIS_URL"
@@ -156,7 +156,14 @@ def redis_url(servers: Servers) -> str:
 
 
 @pytest.fixture(scope="session")
-def nats_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def nats(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NatsServer]:
     """A NATS server with JetStream, started for the first test that asks for it."""
     with nats_server(tmp_path_factory.mktemp("nats")) as server:
-        yield server.url
+        yield server
+
+
+@pytest.fixture
+def nats_url(nats: NatsServer) -> str:
+    """The session's NATS server, without streams."""
+    nats.clear()
+    return nats.url

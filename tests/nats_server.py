@@ -1,5 +1,6 @@
 """A real NATS server with JetStream, out of a wheel, as a child of the tests."""
 
+import asyncio
 import os
 import socket
 import sysconfig
@@ -7,6 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from signal import SIGKILL, SIGTERM
+
+import nats
 
 from receiver.embedded.launcher import Launcher
 from receiver.embedded.ports import LOOPBACK, free_port
@@ -35,6 +38,10 @@ class NatsServer(Server):
         """Where clients connect."""
         return f"nats://{LOOPBACK}:{self.port}"
 
+    def clear(self) -> None:
+        """Delete all streams."""
+        asyncio.run(_delete_streams(self.url))
+
     def clear_leftovers(self) -> None:
         """Nothing to do: it recovers its streams by itself."""
 
@@ -55,6 +62,15 @@ class NatsServer(Server):
     def _family(self) -> list[int]:
         process = self._process
         return [process.pid] if process is not None and process.poll() is None else []
+
+
+async def _delete_streams(url: str) -> None:
+    client = await nats.connect(url)
+    jetstream = client.jetstream()
+    for stream in await jetstream.streams_info():
+        assert stream.config.name is not None
+        await jetstream.delete_stream(stream.config.name)
+    await client.close()
 
 
 @contextmanager

@@ -262,6 +262,9 @@ def workshop(
     places = {
         "make demo": f"receiver demo --port {public} --operator-port {operator}",
         DATABASE: empty_database_url,
+        DATABASE.replace("postgresql", "postgresql+asyncpg"): empty_database_url.replace(
+            "postgresql", "postgresql+asyncpg"
+        ),
         APP_DATABASE: make_url(empty_database_url)
         .set(username=APP_ROLE, password="secret")
         .render_as_string(hide_password=False),

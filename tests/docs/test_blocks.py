@@ -10,6 +10,8 @@ ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted(
     page for page in [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")] if "providers" not in page.parent.parts
 )
+NATS = "nats://127.0.0.1:4222"
+"""As it is written in the pages; a server is started for those that name it."""
 LANGUAGES = {"python", "bash", "toml", "dotenv", "text", "json", "nginx", "yaml", "sql", "http", "mermaid"}
 
 
@@ -20,6 +22,8 @@ def test_blocks_do_what_the_page_says(page: Path, request: pytest.FixtureRequest
     if not any(block.language in {"python", "bash", "toml"} for block in found):
         return
     workshop = request.getfixturevalue("workshop")
+    if NATS in page.read_text():
+        workshop.places[NATS] = request.getfixturevalue("nats_url")
     for block in found:
         try:
             workshop.use(block)

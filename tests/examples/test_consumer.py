@@ -33,7 +33,6 @@ async def jetstream(nats_url: str) -> AsyncIterator[JetStreamContext]:
     durable = ConsumerConfig(durable_name=DURABLE, ack_policy=AckPolicy.EXPLICIT, ack_wait=ACK_WAIT)
     await made.add_consumer(STREAM, durable)
     yield made
-    await made.delete_stream(STREAM)
     await client.close()
 
 

@@ -38,7 +38,6 @@ async def stream(shop_url: str, nats_url: str) -> AsyncIterator[Stream]:
     client = await nats.connect(nats_url)
     made = await make_stream(client.jetstream(), nats_url, shop_url)
     yield made
-    await made.jetstream.delete_stream(made.name)
     await client.close()
 
 

@@ -8,10 +8,12 @@ from faststream import AckPolicy
 from faststream.exceptions import AckMessage, NackMessage, RejectMessage
 from faststream.nats import NatsBroker, NatsMessage, NatsRouter, PullSub
 from nats.aio.msg import Msg
-from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
+from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
 
 from receiver.faststream import ExactlyOnce, Tx
 from receiver.messages import MessageError
+from receiver.storage.engine import async_url
+from tests.faults.relay import Relay
 from tests.idempotency.messages.shop import PULL, Behaviour, Shop
 from tests.idempotency.messages.streams import DURABLE, EFFECT, SECONDS, Stream, until
 
@@ -95,6 +97,29 @@ async def test_what_a_handler_says_of_its_message_holds_for_its_effect(
         await stream.until_settled()
     assert await stream.rows() == effects
     assert len(shop.runs) == runs
+
+
+async def test_a_commit_whose_reply_is_lost_is_not_done_again(shop: Shop, stream: Stream) -> None:
+    async with Relay(stream.database_url) as relay:
+
+        async def lose_the_reply(_: NatsMessage) -> None:
+            relay.losing = True
+            group.create_task(cut())
+
+        async def cut() -> None:
+            await until(lambda: stream.has_rows(1))
+            relay.cut()
+            relay.losing = False
+
+        engine = create_async_engine(async_url(relay.url), connect_args={"ssl": False})
+        shop.sessions = async_sessionmaker(engine)
+        shop.behaviours = [lose_the_reply]
+        async with asyncio.TaskGroup() as group, shop.open():
+            await stream.publish("a")
+            await stream.until_settled()
+        await engine.dispose()
+    assert len(shop.witness.errors) == 2, "of the commit, and of the repeat, which is only acknowledged"
+    assert shop.runs == await stream.rows() == ["a"]
 
 
 async def test_a_repeat_runs_nothing_and_publishes_no_reply(shop: Shop, stream: Stream) -> None:

@@ -1,13 +1,14 @@
 """An id is the same when a message is delivered again, and another for every other message."""
 
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
 
 import nats
 import pytest
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
-from receiver.messages import nats_id
+from receiver.messages import kafka_id, nats_id, redis_id
 from tests.idempotency.messages.streams import SECONDS, Stream, make_stream
 
 
@@ -58,3 +59,27 @@ async def test_of_a_message_outside_of_jetstream_there_is_none(client: Client) -
     await client.publish("plain", b"a", headers={"Nats-Msg-Id": "order 1"})
     ids = [nats_id(await subscription.next_msg(SECONDS)) for _ in range(2)]
     assert ids == [None, "named order 1"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Record:
+    """A record of Kafka's."""
+
+    topic: str = "orders"
+    partition: int = 0
+    offset: int = 0
+    timestamp: int = 0
+
+
+RECORDS = [Record(), Record(topic="refunds"), Record(partition=1), Record(offset=1), Record(timestamp=1)]
+ENTRIES = [("orders", "1-0"), ("orders", "1-1"), ("orders", "11-0"), ("refunds", "1-0"), ("orders 1", "1-0")]
+
+
+def test_of_kafka_each_part_of_the_place_counts() -> None:
+    assert len({kafka_id(record) for record in RECORDS}) == len(RECORDS)
+    assert kafka_id(Record()) == kafka_id(Record())
+
+
+def test_of_redis_it_is_stream_and_entry_in_either_form() -> None:
+    assert len({redis_id(*entry) for entry in ENTRIES}) == len(ENTRIES)
+    assert redis_id("orders", b"1-0") == redis_id("orders", "1-0")
