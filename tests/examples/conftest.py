@@ -103,14 +103,20 @@ def entries(shop: Shop) -> Entries:
     return entries
 
 
+def forget_modules() -> None:
+    """Import the examples anew."""
+    for name in ("payments", "in_your_fastapi", "tables"):
+        sys.modules.pop(name, None)
+
+
 @pytest.fixture
 def in_shop(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> Iterator[Shop]:
     """The test's own process is in the shop's folder, with its modules."""
+    forget_modules()  # another test's shop may have some of these names
     monkeypatch.chdir(shop.folder)
     monkeypatch.syspath_prepend(shop.folder)
     yield shop
-    for name in ("payments", "in_your_fastapi", "tables"):
-        sys.modules.pop(name, None)
+    forget_modules()
 
 
 @pytest.fixture
