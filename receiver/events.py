@@ -21,6 +21,15 @@ rest may have been changed; `sender`: a secret that came along proves who sent, 
 `internal`: no provider sent it, code of the merchant's own emitted it, and vouches for it."""
 
 
+class Held(msgspec.Struct, frozen=True, kw_only=True):
+    """A token of the merchant's own that came with a callback: see `sources/lock.py`."""
+
+    nonce: bytes
+    """What tells it from every other token."""
+    subject: bytes | None
+    """What it is good for from now on, 16 bytes; None: anything."""
+
+
 class Callback(msgspec.Struct, frozen=True, kw_only=True):
     """One HTTP arrival, not yet trusted. Made for every request, hence a Struct: a tenth of a dataclass's cost."""
 
@@ -32,6 +41,8 @@ class Callback(msgspec.Struct, frozen=True, kw_only=True):
     """The raw bytes exactly as sent."""
     query: bytes = b""
     """The raw query string, without the question mark."""
+    token: str | None = None
+    """What stands in the path behind the source's name; not yet trusted."""
 
 
 class Fact(msgspec.Struct, frozen=True, kw_only=True):
@@ -60,6 +71,8 @@ class Fact(msgspec.Struct, frozen=True, kw_only=True):
     """The fact's own bytes in a callback that holds several; None: the whole body."""
     trust: Trust = "signed"
     """What vouches for it."""
+    token: Held | None = None
+    """The token that it came with, where its source wants one."""
     odd: str | None = None
     """Why the fact cannot be handled although it is genuine: it goes to quarantine under this reason."""
     retry: bool = False

@@ -13,11 +13,12 @@ from receiver.app.keyed import KeyedRoutes
 from receiver.app.public import public_app
 from receiver.app.service import required
 from receiver.errors import ReceiverError, SettingsError, TokenError, TokensRefused, TokenStoreUnavailable
-from receiver.idempotency import HEADER, Caller, Idempotent, Terms, TokenDesk, TokenSigner, refusal, token_routes
+from receiver.idempotency import HEADER, Caller, Idempotent, Terms, TokenDesk, refusal, token_routes
 from receiver.marks import Rates, Takes, connect
-from receiver.settings import Settings, resolve
+from receiver.operate.callback_tokens import CALLBACK_DAYS, new_callback_token
+from receiver.settings import Settings, token_keys
+from receiver.tokens import TokenSigner
 
-_SHORTEST_KEY: Final = 32
 _REFUSALS: Final = (TokenError, TokensRefused, TokenStoreUnavailable)
 
 
@@ -46,6 +47,22 @@ class Guards(KeyedRoutes):
             header: the name of the header that brings them.
         """
         return Idempotent(self, scope=scope, header=header)
+
+    def callback_token(self, source: str, *, days: float = CALLBACK_DAYS) -> str:
+        """A token for the callbacks of one payment: put it into the address, or the field, that comes back with them.
+
+        Nothing is stored. What it opens is told by the source's `token_for` when its first callback is committed.
+        Where you repeat the call that makes the payment, use the same token again.
+
+        Args:
+            source: where the callbacks will come to.
+            days: for which it is good: as long as a refund or a dispute may come back.
+
+        Raises:
+            SettingsError: there is no such source, it wants no token, or no keys for tokens are set.
+        """
+        settings = self.load_settings()
+        return new_callback_token(settings, self._root, source, days)
 
     def issue_tokens_to(self, caller: Caller) -> None:
         """Say who may have tokens; without it `POST /tokens` refuses everybody.
@@ -96,7 +113,7 @@ class Guards(KeyedRoutes):
         Raises:
             SettingsError: a key is missing or too short.
         """
-        keys = _keys(settings, self._root)
+        keys = token_keys(settings, self._root)
         if not keys:
             yield
             return
@@ -115,17 +132,6 @@ class Guards(KeyedRoutes):
 def _refused(_request: Request, error: Exception) -> Response:
     assert isinstance(error, ReceiverError)  # noqa: S101  nothing else is handled by it
     return refusal(error)
-
-
-def _keys(settings: Settings, folder: Path) -> list[bytes]:
-    keys = []
-    for number, given in enumerate(settings.token_keys):
-        setting = f"token_keys[{number}]"
-        key = resolve(given, setting=setting, folder=folder).encode()
-        if len(key) < _SHORTEST_KEY:
-            raise SettingsError(f"{setting}: has {len(key)} bytes; at least {_SHORTEST_KEY}, and random ones")
-        keys.append(key)
-    return keys
 
 
 @asynccontextmanager

@@ -1,6 +1,6 @@
 """Idempotency of the merchant's own code: tokens that the receiver issues, keys that clients make, messages.
 
-Reading order: `signed` (the text of a token), `desk` (issues tokens, takes them), `claim` (one that was taken),
+Reading order: `receiver/tokens.py` (a token's text), `desk` (issues tokens, takes them), `claim` (one that was taken),
 `dependency` (a route that asks for one), `parameter` (how a route is handed it), `issuing` (`POST /tokens`), `refusals`
 (what goes back); `keys` (the header `Idempotency-Key`); `message_ids` (what stays the same when a message comes again),
 `messages` (its effect, once), `streams` (the same for FastStream).
@@ -11,7 +11,6 @@ from receiver.idempotency.dependency import HEADER, Idempotent
 from receiver.idempotency.desk import Issued, Terms, TokenDesk
 from receiver.idempotency.issuing import Caller, token_routes
 from receiver.idempotency.refusals import PROBLEMS, refusal
-from receiver.idempotency.signed import TokenSigner
 
 __all__ = [
     "HEADER",
@@ -22,7 +21,6 @@ __all__ = [
     "Issued",
     "Terms",
     "TokenDesk",
-    "TokenSigner",
     "refusal",
     "token_routes",
 ]

@@ -10,11 +10,11 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session
 
 from receiver.errors import TokenError, TokenStoreUnavailable
-from receiver.idempotency.signed import Token
 from receiver.marks.takes import Takes
 from receiver.observability.failpoints import failpoint
 from receiver.storage.once import once, once_sync
 from receiver.storage.raw import RawTransaction
+from receiver.tokens import Token
 
 log = structlog.get_logger(__name__)
 

@@ -11,9 +11,9 @@ from typing import Final, Literal, TypeAlias
 
 from receiver.errors import TokenError, TokenReason, TokensRefused, TokenStoreUnavailable
 from receiver.idempotency.claim import Claim
-from receiver.idempotency.signed import Token, TokenSigner
 from receiver.marks.rates import Rates
 from receiver.marks.takes import Taken, Takes
+from receiver.tokens import Token, TokenSigner
 
 WithoutRedis: TypeAlias = Literal["refuse", "accept"]
 """What becomes of genuine tokens that Redis does not know, or cannot be asked about. `accept`: the signature and the

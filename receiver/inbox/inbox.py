@@ -23,6 +23,7 @@ _FRESH_SECONDS: Final = (
     2.0  # a Postgres that was not heard for longer may be gone without a word: marks must not hide it
 )
 _WEIGHT: Final = 0.01
+_ORDER: Final = (Outcome.REPEATED, Outcome.CONFLICT, Outcome.STORED)
 
 
 class Inbox:
@@ -134,7 +135,7 @@ class Inbox:
         namespace = self._store.namespace
         owed = False
         for row, outcome in zip(rows, outcomes, strict=True):
-            if outcome is Outcome.CONFLICT:
+            if outcome in {Outcome.CONFLICT, Outcome.REPEATED}:
                 continue
             owed = owed or (outcome is Outcome.STORED and bool(row.owed))
             if namespace is not None:
@@ -143,7 +144,5 @@ class Inbox:
 
 
 def _combined(outcomes: Sequence[Outcome]) -> Outcome:
-    """What a callback of several facts is called: a conflict if one is, so that it is seen, else new if any is new."""
-    if Outcome.CONFLICT in outcomes:
-        return Outcome.CONFLICT
-    return Outcome.STORED if Outcome.STORED in outcomes else Outcome.DUPLICATE
+    """What a callback of several facts is called: what must be seen if one of them is that, else new if any is new."""
+    return next((each for each in _ORDER if each in outcomes), Outcome.DUPLICATE)

@@ -12,3 +12,5 @@ class Outcome(Enum):
     """Its event was stored before."""
     CONFLICT = "conflict"
     """Another fact holds its id; this one is kept in quarantine."""
+    REPEATED = "token_repeated"
+    """Its token was used for something else; it is kept in quarantine, and refused."""

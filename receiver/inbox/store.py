@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -12,8 +13,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from receiver.errors import StoreRefused, StoreUnavailable, UnknownOutcome
 from receiver.inbox.faults import CUT, ROW_AT_FAULT, UNREACHABLE
 from receiver.inbox.outcome import Outcome
-from receiver.storage import quarantine
-from receiver.storage.arrivals import Arrival, ArrivalStatements
+from receiver.storage import bound, quarantine
+from receiver.storage.arrivals import Arrival, ArrivalStatements, Fingerprints
 from receiver.storage.engine import Connection, raw_connection
 from receiver.storage.identity import identity
 
@@ -63,6 +64,8 @@ class Store:
         session = await self.open(seconds)
         try:
             async with asyncio.timeout_at(deadline):
+                if any(arrival.token is not None for arrival in arrivals):
+                    return await _settle_locked(session, arrivals, seconds)
                 return await _settle(session, arrivals, seconds)
         except ROW_AT_FAULT as error:
             log.warning("store_refused", error=type(error).__name__, rows=len(arrivals))
@@ -128,9 +131,40 @@ async def _settle(session: _Session, arrivals: Sequence[Arrival], seconds: float
     outcomes = [_judge(arrival, fresh, known) for arrival in arrivals]
     for arrival, outcome in zip(arrivals, outcomes, strict=True):
         if outcome is Outcome.CONFLICT:
-            await quarantine.keep(session.raw, _contradiction(arrival), seconds)
+            told_by = arrival.key + (arrival.fingerprint or b"")
+            await quarantine.keep(session.raw, _aside(arrival, "id_conflict", told_by), seconds)
             log.error("event_conflict", source=arrival.source, external_id=arrival.external_id)
     return outcomes
+
+
+async def _settle_locked(session: _Session, arrivals: Sequence[Arrival], seconds: float) -> list[Outcome]:
+    """Use the tokens and store what they open, all in one transaction; what they do not open is set aside."""
+    async with session.raw.transaction():
+        used = await bound.bind(session.raw, arrivals, seconds)
+        passed = [arrival for arrival in arrivals if arrival.event_id.bytes not in used]
+        outcomes = iter(await _settle(session, passed, seconds) if passed else ())
+        keys = [arrival.key for arrival in arrivals if arrival.event_id.bytes in used]
+        known = await session.statements.fingerprints(keys, seconds) if keys else {}
+        settled = []
+        for arrival in arrivals:
+            first = used.get(arrival.event_id.bytes)
+            settled.append(
+                next(outcomes) if first is None else await _shut_out(session, arrival, known, first, seconds)
+            )
+        return settled
+
+
+async def _shut_out(
+    session: _Session, arrival: Arrival, known: Fingerprints, first: uuid.UUID, seconds: float
+) -> Outcome:
+    """A resend is a duplicate whatever token it brings. All else is kept for an operator: it may be about money."""
+    if arrival.key in known and _judge(arrival, set(), known) is Outcome.DUPLICATE:
+        return Outcome.DUPLICATE
+    # A key that nothing is signed of may be another in each resend.
+    told_by = arrival.body if arrival.trust == "sender" else arrival.key
+    await quarantine.keep(session.raw, _aside(arrival, "token_repeated", told_by), seconds)
+    log.error("callback_token_repeated", source=arrival.source, external_id=arrival.external_id, used_by=str(first))
+    return Outcome.REPEATED
 
 
 def _judge(arrival: Arrival, fresh: set[bytes], known: dict[bytes, bytes | None]) -> Outcome:
@@ -143,15 +177,15 @@ def _judge(arrival: Arrival, fresh: set[bytes], known: dict[bytes, bytes | None]
     return Outcome.DUPLICATE if agrees else Outcome.CONFLICT
 
 
-def _contradiction(arrival: Arrival) -> quarantine.Odd:
+def _aside(arrival: Arrival, reason: str, told_by: bytes) -> quarantine.Odd:
+    """What goes to quarantine. `told_by`, and not the body: it is the same in all resends."""
     return quarantine.Odd(
         event_id=arrival.event_id,
         source=arrival.source,
         provider=arrival.provider,
-        reason="id_conflict",
+        reason=reason,
         external_id=arrival.external_id,
-        # The fingerprint, not the body: resends of the contradicting fact are the same contradiction.
-        digest=hashlib.sha256(b"id_conflict" + arrival.key + (arrival.fingerprint or b"")).digest(),
+        digest=hashlib.sha256(reason.encode() + told_by).digest(),
         headers=arrival.headers,
         body=arrival.body,
     )

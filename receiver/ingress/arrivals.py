@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import uuid_utils
 
-from receiver.events import Callback, Fact
+from receiver.events import Callback, Fact, Trust
 from receiver.handlers import Handler, in_lanes
 from receiver.inbox.key import dedup_key
 from receiver.sources import Source
@@ -43,11 +43,19 @@ def to_arrival(
         occurred_at=fact.occurred_at,
         headers=kept_headers(callback, source.provider.kept_headers()),
         body=callback.body if fact.body is None else fact.body,
-        trust=fact.trust if source.verified else "none",
+        trust=_trust(source, fact),
         secret=source.key_label(secret),
         owed=tuple((handler.name, None) for handler in handlers),
+        token=fact.token,
     )
     return in_lanes(arrival, handlers, source.content)
+
+
+def _trust(source: Source, fact: Fact) -> Trust:
+    """Of an unsigned callback its token vouches for the sender, and for nothing in it."""
+    if source.verified:
+        return fact.trust
+    return "none" if fact.token is None else "sender"
 
 
 def to_odd(source: Source, fact: Fact, callback: Callback) -> Odd:

@@ -1,4 +1,4 @@
-"""The ASGI door: `POST /callbacks/{source}`, in front of whatever application serves the rest.
+"""The ASGI door: `POST /callbacks/{source}`, with a token or without, in front of whatever serves the rest.
 
 Works under any server and mounted in another application. The receiver's own server uses it for what is not on the
 fast path of `protocol`, such as the GET by which some providers ask whether this is the right address.
@@ -38,16 +38,19 @@ class Callbacks:
         if scope["type"] != "http" or not path.startswith(PREFIX):
             await self._inner(scope, receive, send)
             return
-        source = self._intake.sources.get(path[len(PREFIX) :])
+        named = path[len(PREFIX) :]
+        source, token = self._intake.sources.get(named), None
+        if source is None:
+            source, token = self._intake.locked(named) or (None, None)
         if source is None:
             await send_answer(send, failure("source_unknown", None))
         elif scope["method"] == "POST":
-            await send_answer(send, await self._answer(source, scope, receive))
+            await send_answer(send, await self._answer(source, token, scope, receive))
         else:
             answer = self._intake.challenged(source, _query(scope)) if scope["method"] == "GET" else None
             await send_answer(send, answer or failure("method_not_allowed", source))
 
-    async def _answer(self, source: Source, scope: Scope, receive: Receive) -> Answer:
+    async def _answer(self, source: Source, token: str | None, scope: Scope, receive: Receive) -> Answer:
         headers: list[tuple[bytes, bytes]] = scope["headers"]
         problem = self._intake.framing_problem(dict(headers))
         if problem is not None:
@@ -60,7 +63,7 @@ class Callbacks:
             return self._intake.refused(source, error)
         answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         # A client that goes away cancels nothing: the commit is under way, and the answer is simply not heard.
-        self._intake.take(source, headers, body, _query(scope), lambda made: _set(answer, made))
+        self._intake.take(source, headers, body, _query(scope), lambda made: _set(answer, made), token=token)
         return await answer
 
 

@@ -101,6 +101,18 @@ class Intake:
         patience = source.provider.answer_deadline.total_seconds() * _SHARE_OF_PATIENCE
         return _Terms(success=success(source.provider.acknowledgement()), seconds=min(self._answer_deadline, patience))
 
+    def locked(self, path: str) -> tuple[Source, str] | None:
+        """The source and the token that a path names whose source wants one there.
+
+        Args:
+            path: what stands behind `PREFIX`.
+        """
+        name, slash, token = path.partition("/")
+        source = self.sources.get(name) if slash else None
+        if source is None or source.lock is None or source.lock.place != "url":
+            return None
+        return source, token
+
     def framing_problem(self, headers: Mapping[bytes, bytes]) -> ReceiverError | None:
         """What is wrong with a request before its body is read."""
         length = headers.get(b"content-length", b"")
@@ -110,7 +122,16 @@ class Intake:
             return BodyCompressed("the body is compressed")
         return None
 
-    def take(self, source: Source, headers: Headers, body: bytes, query: bytes, answered: Answered) -> None:
+    def take(
+        self,
+        source: Source,
+        headers: Headers,
+        body: bytes,
+        query: bytes,
+        answered: Answered,
+        *,
+        token: str | None = None,
+    ) -> None:
         """Take one callback. Never raises; `answered` is called exactly once, now or when the commit is certain.
 
         Args:
@@ -119,8 +140,9 @@ class Intake:
             body: whole and raw.
             query: raw, without the question mark.
             answered: gets what the provider is to hear.
+            token: what stands in the path behind the source's name.
         """
-        callback = Callback(method="POST", headers=headers, body=body, query=query)
+        callback = Callback(method="POST", headers=headers, body=body, query=query, token=token)
         try:
             verified = source.verify(callback, self._clock())
             failpoint("verified")
@@ -200,6 +222,8 @@ class Intake:
         answered: Answered,
         result: str | None = None,
     ) -> None:
+        if outcome is Outcome.REPEATED:
+            outcome = VerificationError("token_repeated")
         if isinstance(outcome, Outcome):
             failpoint("before_answer")
             self._metrics.taken(source.name, result or outcome.value)

@@ -2,7 +2,8 @@
 
 No scope, no task, no events: the parser's callbacks collect headers and body, the intake verifies, and the flush that
 committed the row writes the answer, in one piece. Measured against the ASGI door: see `docs/decisions`. Everything
-that is not a plain `POST /callbacks/{known source}`, and every pipelined request, goes uvicorn's usual way.
+that is not a plain `POST /callbacks/{known source}`, with or without a token behind it, and every pipelined request,
+goes uvicorn's usual way.
 """
 
 import asyncio
@@ -44,14 +45,16 @@ class CallbackCycle:
         "reading",
         "response_complete",
         "source",
+        "token",
         "unparsed",
     )
 
-    def __init__(self, protocol: "CallbackProtocol", source: Source, *, keep_alive: bool) -> None:
+    def __init__(self, protocol: "CallbackProtocol", source: Source, token: str | None, *, keep_alive: bool) -> None:
         self._protocol = protocol
         self._parts: list[bytes] = []
         self._size = 0
         self.source = source
+        self.token = token
         self.keep_alive = keep_alive
         self.deadline: asyncio.TimerHandle | None = None
         self.disconnected = False
@@ -83,7 +86,7 @@ class CallbackCycle:
         if self.deadline is not None:
             self.deadline.cancel()
         body = self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
-        self._protocol.intake.take(self.source, headers, body, b"", self.answer)
+        self._protocol.intake.take(self.source, headers, body, b"", self.answer, token=self.token)
 
     def refuse(self, error: ReceiverError) -> None:
         """Answer before the body is complete; the connection ends with it."""
@@ -130,11 +133,11 @@ class CallbackProtocol(HttpToolsProtocol):
         self._in_head = False
         named = dict(self.headers)
         expects = named.get(b"expect", b"").lower() == b"100-continue"
-        source = None if expects else self._callback_source()
+        source, token = (None, None) if expects else self._callback_source()
         if source is None:
             self._usual_way(expects=expects)
             return
-        cycle = CallbackCycle(self, source, keep_alive=self.parser.should_keep_alive())
+        cycle = CallbackCycle(self, source, token, keep_alive=self.parser.should_keep_alive())
         self.cycle = cycle  # type: ignore[assignment]  # it has what uvicorn uses of its own
         if self.parser.should_upgrade():
             length = named.get(b"content-length", b"")
@@ -217,15 +220,19 @@ class CallbackProtocol(HttpToolsProtocol):
         if isinstance(self.cycle, CallbackCycle) and self.cycle.unparsed is not None:
             self.cycle.feed_unparsed(rest, self.headers)
 
-    def _callback_source(self) -> Source | None:
-        """The source of a plain callback, or None for all that is not one."""
+    def _callback_source(self) -> tuple[Source | None, str | None]:
+        """The source of a plain callback and the token in its path; no source for all that is not one."""
         if not self.url.startswith(_PREFIX) or self.parser.get_method() != b"POST":
-            return None
+            return None, None
         previous: RequestResponseCycle | None = self.cycle
         if previous is not None and not previous.response_complete:
-            return None  # pipelined: uvicorn keeps the order
+            return None, None  # pipelined: uvicorn keeps the order
         # A query or an escape in the path does not match a source's name, and so takes the other door.
-        return self.intake.sources.get(self.url[len(_PREFIX) :].decode("latin-1"))
+        path = self.url[len(_PREFIX) :].decode("latin-1")
+        source = self.intake.sources.get(path)
+        if source is None and "%" not in path and "?" not in path:
+            return self.intake.locked(path) or (None, None)
+        return source, None
 
     def _usual_way(self, *, expects: bool) -> None:
         url, headers = self.url, self.headers

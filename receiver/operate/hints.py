@@ -45,6 +45,10 @@ HINTS: Final[Mapping[str, str]] = {
     "type_missing": "the header with the event's type is not there: a proxy that drops unknown headers",
     "query_malformed": "the query, which is signed, is not as it was sent: a proxy that rewrites or drops it",
     "item_malformed": "an item of the batch is not as the provider writes it, so its signature cannot be checked",
+    "token_missing": "the provider was given the address without a token, or it calls for a payment that was made"
+    " before tokens were wanted: keep a source without a token for those",
+    "token_foreign": "the token was made for another source, or signed with a key that is no longer in token_keys",
+    "token_expired": "the token is older than the days for which it was made",
     "form_duplicate_name": "the form has a field twice, so nobody can say which value was signed",
 }
 

@@ -57,7 +57,7 @@ def judge(source: Source, callback: Callback, at: float, others: Mapping[str, So
     """
     provider = source.provider
     try:
-        verified = source.verify(callback, at)
+        verified = source.proved(callback, at)
     except VerificationError as error:
         found = diagnose(provider, callback, error.reason, at) or _signed_for_another(callback, at, others or {})
         return Verdict(

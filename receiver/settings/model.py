@@ -32,6 +32,20 @@ class SourceSettings(BaseModel):
         min_length=1,
         description='what asks whether an event is so, before any handler: "provider", or your own "module:function"',
     )
+    token: Literal["url", "field"] | None = Field(
+        default=None,
+        description='where callbacks bring your token: "url", behind the source\'s name, or "field", in the body',
+    )
+    token_field: str | None = Field(
+        default=None,
+        min_length=1,
+        description='for "field": its place in `event.data`, such as data.object.metadata.token',
+    )
+    token_for: Literal["entity", "event", "any"] | None = Field(
+        default=None,
+        description='what a token is good for once it was used: the events of that payment ("entity"), that "event"'
+        ' alone, or "any"; default: as the provider gives addresses',
+    )
 
     def __repr_args__(self) -> list[tuple[str | None, object]]:
         """Without the provider's own settings, some of which are secrets."""

@@ -98,6 +98,9 @@ class Provider(ABC):
     """Lower-case names of the headers stored with the event, enough to check its signature again; nothing else is."""
     retry_horizon: ClassVar[dt.timedelta]
     """For how long the provider repeats a callback: keys are kept at least as long."""
+    called_per_payment: ClassVar[bool | None] = False
+    """Whoever makes a payment says where its callbacks go; else the account has one address for all of them. None: of
+    the callbacks that are not signed this is so."""
     answer_deadline: ClassVar[dt.timedelta]
     """How long the provider waits for the answer."""
     success: ClassVar[Ack]

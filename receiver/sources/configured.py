@@ -17,6 +17,7 @@ from receiver.sources.base import Provider, Signed
 from receiver.sources.given import given_options, given_windows
 from receiver.sources.installed import check_answers, looked_over
 from receiver.sources.live import LiveKeys
+from receiver.sources.lock import Lock, callback_signer, lock_of
 from receiver.sources.options import Option
 from receiver.sources.providers import find_provider, is_built_in
 from receiver.sources.windows import Window
@@ -42,6 +43,8 @@ class Source:
     """When keys are good, by that order; those that are always good are left out."""
     live: LiveKeys | None = None
     """Verifies where some keys are good only for a time; None: all of them always are."""
+    lock: Lock | None = None
+    """Wants a token of the merchant's own with each callback; None: it wants none."""
     options: Mapping[str, Option] = field(default_factory=dict, repr=False)
     """Its settings, secrets among them."""
 
@@ -60,15 +63,21 @@ class Source:
             (self.name, type(self.provider), self.verified, self.confirm, self.key_labels)
             == (other.name, type(other.provider), other.verified, other.confirm, other.key_labels)
             and self.windows == other.windows
+            and self.lock == other.lock
             and self.options == other.options
         )
 
     def verify(self, callback: Callback, now: float) -> Verified:
-        """The facts in `callback`, if its provider sent it at `now` (Unix seconds).
+        """The facts in `callback`, if its provider sent it at `now` (Unix seconds), with a token if one is wanted.
 
         Raises:
             VerificationError: it did not.
         """
+        proved = self.proved(callback, now)
+        return proved if self.lock is None else self.lock.opened(self, callback, proved, now)
+
+    def proved(self, callback: Callback, now: float) -> Verified:
+        """The same, whatever token came along: for what was once captured."""
         if not self.verified:
             return Verified(facts=self.provider.read(callback), secret=-1)
         if self.live is not None:
@@ -97,9 +106,9 @@ class Source:
 class _Brought(Source):
     """Of a provider that another package brings: what it reads is looked over before it is stored."""
 
-    def verify(self, callback: Callback, now: float) -> Verified:
-        """As `Source.verify`, and TypeError or ValueError where the class returns what it should not."""
-        return looked_over(super().verify(callback, now))
+    def proved(self, callback: Callback, now: float) -> Verified:
+        """As `Source.proved`, and TypeError or ValueError where the class returns what it should not."""
+        return looked_over(super().proved(callback, now))
 
 
 def build_sources(settings: Settings, folder: Path) -> dict[str, Source]:
@@ -116,7 +125,7 @@ def build_sources(settings: Settings, folder: Path) -> dict[str, Source]:
     found: dict[str, Source] = {}
     for name, source in settings.sources.items():
         try:
-            found[name] = _source(name, source, settings.retention_days, folder)
+            found[name] = _source(name, source, settings, folder)
         except SettingsError as error:
             problems.extend(str(error).splitlines())
         except Exception as error:  # noqa: BLE001  whatever a class from elsewhere does; its message may hold a secret
@@ -131,7 +140,7 @@ def _where(error: Exception) -> str:
     return f"{type(error).__name__} at {place.filename}:{place.lineno}"
 
 
-def _source(name: str, settings: SourceSettings, retention_days: int, folder: Path) -> Source:
+def _source(name: str, settings: SourceSettings, whole: Settings, folder: Path) -> Source:
     prefix = f"sources.{name}"
     if not _NAME.fullmatch(name):
         quoted = json.dumps(name, ensure_ascii=False)  # as such a name is written in the settings file
@@ -139,10 +148,11 @@ def _source(name: str, settings: SourceSettings, retention_days: int, folder: Pa
     if name == INTERNAL:
         raise SettingsError(f"{prefix}: this name is kept for events that handlers emit")
     provider = _provider(settings.provider, prefix)
-    if provider.retry_horizon > dt.timedelta(days=retention_days):
+    if provider.retry_horizon > dt.timedelta(days=whole.retention_days):
         hours = provider.retry_horizon // dt.timedelta(hours=1)
         raise SettingsError(
-            f"retention_days: {retention_days} is too short for {prefix}: {provider.title} repeats for {hours} hours"
+            f"retention_days: {whole.retention_days} is too short for {prefix}: "
+            f"{provider.title} repeats for {hours} hours"
         )
     verified = settings.verification != "none"
     given = settings.model_extra or {}
@@ -166,6 +176,7 @@ def _source(name: str, settings: SourceSettings, retention_days: int, folder: Pa
         live=live,
         options=options,
         confirm=settings.confirm,
+        lock=lock_of(prefix, settings, provider, callback_signer(whole, folder)) if settings.token else None,
     )
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from receiver.errors import SettingsError
-from receiver.settings import resolve
+from receiver.settings import SourceSettings, resolve
 from receiver.sources.base import Provider, Setting
 from receiver.sources.options import Option
 from receiver.sources.windows import Window, is_entry, read_window
@@ -77,7 +77,7 @@ def _entries(provider: type[Provider], given: Mapping[str, object]) -> Iterator[
 
 
 def _unknown(name: str, provider: type[Provider], prefix: str) -> str:
-    known = ", ".join(["provider", "verification", "confirm", *provider.settings])
+    known = ", ".join([*SourceSettings.model_fields, *provider.settings])
     return f"{prefix}.{name}: unknown setting; {provider.name} has {known}"
 
 

@@ -7,7 +7,7 @@ from typing import Final, Protocol, TypeAlias
 
 import msgspec
 
-from receiver.events import Event, Trust
+from receiver.events import Event, Held, Trust
 from receiver.storage.engine import Connection, Statement
 
 
@@ -40,6 +40,8 @@ class Arrival(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     """What vouches for it."""
     secret: str | None = None
     """The setting whose key verified it, such as `secrets[0]`."""
+    token: Held | None = None
+    """The token that it came with; see `bound.py`."""
     owed: tuple[tuple[str, int | None], ...]
     """The handlers that want it and the lane in each (None: no lane): one dispatch row each."""
 

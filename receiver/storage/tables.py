@@ -261,6 +261,17 @@ once_key = sa.Table(
     _time("created_at"),
 )
 
+# What each callback token was used for first, and with which event; see bound.py.
+callback_token = sa.Table(
+    "callback_token",
+    metadata,
+    sa.Column("nonce", sa.LargeBinary, primary_key=True),
+    _column("source", sa.Text()),
+    _column("subject", sa.LargeBinary()),
+    _column("event_id", UUID()),
+    _time("created_at"),
+)
+
 # Keys that clients make for their requests, and the first response to each; see keyed.py. While `status` is null the
 # request is running, or nobody's once the lease is over. A status without a body: answered, but not to be replayed.
 idempotency_key = sa.Table(

@@ -42,7 +42,7 @@ class SignedCallback:
         headers = [(name.lower().encode(), value.encode()) for name, value in self.headers.items()]
         query = self.path.partition("?")[2].encode()
         callback = Callback(method="POST", headers=headers, body=self.body, query=query)
-        verified = self.source.verify(callback, self.sent_at.timestamp())
+        verified = self.source.proved(callback, self.sent_at.timestamp())
         fact, *_ = verified.facts
         if fact.odd is not None:
             raise ValueError(fact.odd)

@@ -10,7 +10,7 @@ import httpx
 import pytest
 import redis.asyncio
 
-from receiver.idempotency import TokenSigner
+from receiver.tokens import TokenSigner
 from tests.idempotency.conftest import KEY, Api, issued
 from tests.idempotency.merchant import COUNT
 from tests.ingress.ledger import Ledger

@@ -45,7 +45,7 @@ WRONG: Mapping[str, tuple[Mapping[str, object], str]] = {
     "unknown provider": ({"provider": "strip"}, "provider: 'strip' is none of "),
     "unknown setting": (
         {**STRIPE, "secret": "x"},
-        "secret: unknown setting; stripe has provider, verification, confirm, secrets",
+        "secret: unknown setting; stripe has provider, verification, confirm, token, token_field, token_for, secrets",
     ),
     "no secrets": ({"provider": "stripe"}, "secrets: is missing (signing secrets"),
     "no secret in the list": ({"provider": "stripe", "secrets": []}, "secrets: is empty"),

@@ -74,6 +74,7 @@ class Alipay(Provider):
     needs: ClassVar[tuple[tuple[str, ...], ...]] = (("public_key",),)
     keep_headers: ClassVar[frozenset[bytes]] = frozenset({b"content-type"})
     retry_horizon: ClassVar[dt.timedelta] = dt.timedelta(hours=25)
+    called_per_payment: ClassVar[bool | None] = True
     answer_deadline: ClassVar[dt.timedelta] = dt.timedelta(seconds=5)  # not documented; a cautious guess
     signature_member = ("sign",)
     differs = (("notify_time",), ("timestamp",), ("utc_timestamp",))

@@ -38,6 +38,7 @@ class MercadoPago(HmacProvider):
     keep_headers: ClassVar[frozenset[bytes]] = frozenset({b"content-type", _REQUEST_ID, signature_header})
     # Every 15 minutes, and after the third time at longer intervals; the last is not documented.
     retry_horizon: ClassVar[dt.timedelta] = _HORIZON
+    called_per_payment: ClassVar[bool | None] = True
     answer_deadline: ClassVar[dt.timedelta] = dt.timedelta(seconds=22)
     success: ClassVar[Ack] = Ack(status=200)
     settings: ClassVar[Mapping[str, Setting]] = {

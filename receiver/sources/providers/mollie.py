@@ -28,6 +28,7 @@ class Mollie(HmacProvider):
     signature_repeats = True
     keep_headers: ClassVar[frozenset[bytes]] = frozenset({b"content-type", signature_header})
     retry_horizon: ClassVar[dt.timedelta] = dt.timedelta(hours=26)
+    called_per_payment: ClassVar[bool | None] = None
     answer_deadline: ClassVar[dt.timedelta] = dt.timedelta(seconds=15)
     success: ClassVar[Ack] = Ack(status=200)
     settings: ClassVar[Mapping[str, Setting]] = {

@@ -57,6 +57,7 @@ class UnionPay(Provider):
     needs: ClassVar[tuple[tuple[str, ...], ...]] = (("roots",),)
     keep_headers: ClassVar[frozenset[bytes]] = frozenset({b"content-type"})
     retry_horizon: ClassVar[dt.timedelta] = dt.timedelta(hours=24)  # not documented; a cautious guess
+    called_per_payment: ClassVar[bool | None] = True
     answer_deadline: ClassVar[dt.timedelta] = dt.timedelta(seconds=5)  # the same
     signature_member = ("signature",)
     success: ClassVar[Ack] = Ack(status=200, body=b"ok", content_type="text/plain")

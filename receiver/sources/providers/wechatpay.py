@@ -99,6 +99,7 @@ class WeChatPay(Provider, PublishedKeys):
     keep_headers: ClassVar[frozenset[bytes]] = _WANTED | {b"content-type", b"request-id"}
     # Payments 24 h 4 min; transfers 22 h 53 min.
     retry_horizon: ClassVar[dt.timedelta] = dt.timedelta(hours=25)
+    called_per_payment: ClassVar[bool | None] = True
     answer_deadline: ClassVar[dt.timedelta] = dt.timedelta(seconds=5)
     success: ClassVar[Ack] = Ack(status=204)
     signature_header = _SIGNATURE

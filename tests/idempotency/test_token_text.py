@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from receiver.errors import TokenError
-from receiver.idempotency.signed import LENGTH, Token, TokenSigner
+from receiver.tokens import LENGTH, Token, TokenSigner
 
 NOW = 1_760_000_000
 MODEST = settings(max_examples=200, deadline=None, database=None)
