@@ -4,6 +4,7 @@ FastStream acknowledges when the last middleware has returned, so the commit in 
 raises decides as FastStream says, but for one thing: an error is never an acknowledgement, whatever `ack_policy` is.
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Annotated, Any, Final, Protocol
 
@@ -118,14 +119,14 @@ class _Delivery(BaseMiddleware):
     async def consume_scope(
         self, call_next: Callable[[StreamMessage[Any]], Awaitable[object]], msg: StreamMessage[Any]
     ) -> object:
-        """Run the handler; an error is a negative acknowledgement, before the policy makes it a positive one."""
+        """Run the handler; what goes wrong is a negative acknowledgement, before the policy makes it a final one."""
         if msg.source_type is SourceType.RESPONSE:
             return await call_next(msg)
         try:
             return await self._once.run(call_next, msg, self.context)
-        except HandlerException:
-            raise
-        except Exception:
+        except (HandlerException, asyncio.CancelledError):
+            raise  # FastStream does what those say, and leaves a message alone whose run was cancelled
+        except BaseException:  # also the handler's `exit()`
             await msg.nack()
             raise
 

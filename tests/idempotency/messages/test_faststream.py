@@ -77,6 +77,25 @@ async def test_an_error_undoes_all_and_the_message_comes_again(shop: Shop, strea
     assert [type(error) for error in shop.witness.errors] == [Failed, Failed]
 
 
+@pytest.mark.parametrize("policy", [AckPolicy.REJECT_ON_ERROR, AckPolicy.ACK])
+async def test_a_handler_that_ends_the_program_loses_nothing(shop: Shop, stream: Stream, policy: AckPolicy) -> None:
+    async def ends(_: NatsMessage) -> None:
+        raise SystemExit
+
+    async def ended() -> bool:
+        return bool(shop.witness.errors)
+
+    shop.behaviours = [ends]
+    shop.ack_policy = policy
+    async with shop.open():
+        await stream.publish("a")
+        await until(ended)
+    assert await stream.rows() == []
+    async with shop.open():
+        await stream.until_settled()
+    assert await stream.rows() == ["a"]
+
+
 WISHES = [
     (raises_nack, 2, ["a"]),
     (nacks, 2, ["a"]),

@@ -124,6 +124,6 @@ async def test_rabbit_the_id_is_the_publishers(sessions: Sessions, shop_url: str
         for message_id in ("m_1", "m_1", "m_2"):
             await broker.publish(message_id, "orders", message_id=message_id)
         with pytest.raises(MessageError) as caught:
-            await broker.publish(Message(b"none"), "orders")
+            await broker.publish(Message(b"none", correlation_id="c_1"), "orders")
     assert caught.value.reason == "message_id_missing"
     assert await rows(shop_url) == ["m_1", "m_2"]
