@@ -15,7 +15,7 @@ from nats.js import JetStreamContext
 from nats.js.api import AckPolicy, ConsumerConfig, StreamConfig
 
 from tests.examples.programs import environment
-from tests.idempotency.messages.streams import SECONDS, until
+from tests.idempotency.messages.streams import SECONDS, settled, until
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "consumer.py"
 STREAM, SUBJECT, DURABLE = "orders", "orders.placed", "shop"
@@ -65,10 +65,6 @@ async def test_each_order_is_placed_once(
     async def some_placed() -> bool:
         return len(await placed(database_url)) >= len(ORDERS) // 2
 
-    async def all_taken() -> bool:
-        info = await jetstream.consumer_info(STREAM, DURABLE)
-        return not info.num_pending and not info.num_ack_pending
-
     for number in ORDERS:
         assert await publish(jetstream, number)
     first = start()
@@ -78,7 +74,7 @@ async def test_each_order_is_placed_once(
     for number in ORDERS:
         await until(partial(publish, jetstream, number))
     second = start()
-    await until(all_taken)
+    await until(partial(settled, jetstream, STREAM, DURABLE))
     second.send_signal(signal.SIGTERM)
     assert second.wait(SECONDS) == 0, (tmp_path / "consumer.log").read_text()
     assert (await jetstream.stream_info(STREAM)).state.messages == 2 * len(ORDERS)

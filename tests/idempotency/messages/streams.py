@@ -48,12 +48,8 @@ class Stream:
         return await self.jetstream.pull_subscribe(self.name, durable=DURABLE, stream=self.name, config=config)
 
     async def settled(self) -> bool:
-        """Whether all that was published was delivered and acknowledged."""
-        try:
-            info = await self.jetstream.consumer_info(self.name, DURABLE)
-        except NotFoundError:
-            return False
-        return not info.num_pending and not info.num_ack_pending
+        """Whether all that was published was delivered and acknowledged, or refused for good."""
+        return await settled(self.jetstream, self.name, DURABLE)
 
     async def until_settled(self) -> None:
         await until(self.settled)
@@ -79,6 +75,16 @@ async def make_stream(jetstream: JetStreamContext, nats_url: str, database_url: 
     name = name or f"orders{uuid.uuid4().hex}"
     await jetstream.add_stream(StreamConfig(name=name, subjects=[name], duplicate_window=WINDOW))
     return Stream(name=name, jetstream=jetstream, nats_url=nats_url, database_url=database_url)
+
+
+async def settled(jetstream: JetStreamContext, stream: str, durable: str) -> bool:
+    """Whether a consumer has done with all of a stream. Its counts may be behind; how far it has come is not."""
+    try:
+        info = await jetstream.consumer_info(stream, durable)
+    except NotFoundError:
+        return False
+    last = (await jetstream.stream_info(stream)).state.last_seq
+    return info.ack_floor is not None and info.ack_floor.stream_seq == last > 0
 
 
 async def until(condition: Callable[[], Awaitable[bool]]) -> None:
