@@ -17,6 +17,7 @@ from receiver.cli.commands import (
     replays,
     secrets,
     send,
+    tokens,
     verify,
     workers,
 )
@@ -50,6 +51,7 @@ def _made() -> typer.Typer:
     app.add_typer(_group_of("Who runs handlers.", list=workers.list_workers), name="workers")
     app.add_typer(_group_of("The configured accounts.", list=inspect.list_sources, keys=keys.list_keys), name="sources")
     app.add_typer(_group_of("The keys of a source.", check=secrets.check), name="secrets")
+    app.add_typer(_group_of("Tokens that come back with callbacks.", new=tokens.new), name="tokens")
     return app
 
 

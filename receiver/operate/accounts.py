@@ -14,9 +14,9 @@ class AccountRow(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     provider: str
     path: str
-    """What the provider's dashboard wants, behind the public address."""
+    """What the provider wants to be told, behind the public address; `{token}` stands for one of yours."""
     verification: str
-    """`signature` or `none`."""
+    """`signature`, `token`, `signature and token`, or `none`."""
     live_secrets: int
     """Keys of which each one verifies; more than one while they are being rotated."""
     retry_hours: float
@@ -36,13 +36,18 @@ def _row(source: Source, settings: SourceSettings) -> AccountRow:
     return AccountRow(
         name=source.name,
         provider=provider.name,
-        path=f"/callbacks/{source.name}",
-        verification="signature" if source.verified else "none",
+        path=f"/callbacks/{source.name}" + ("/{token}" if source.lock and source.lock.place == "url" else ""),
+        verification=_verification(source),
         # The first group is what verifies; what follows decrypts.
         live_secrets=sum(_count(given.get(name)) for name in provider.needs[0]) if source.verified else 0,
         retry_hours=provider.retry_horizon.total_seconds() / 3600,
         answer_seconds=provider.answer_deadline.total_seconds(),
     )
+
+
+def _verification(source: Source) -> str:
+    proofs = ["signature"] * source.verified + ["token"] * (source.lock is not None)
+    return " and ".join(proofs) or "none"
 
 
 def _count(value: object) -> int:

@@ -4,15 +4,33 @@ import time
 from pathlib import Path
 from typing import Final
 
+import msgspec
+
 from receiver.errors import SettingsError
 from receiver.settings import Settings
 from receiver.sources.lock import callback_signer
 
+_URL: Final = "url"
 _DAY: Final = 86_400
 _LATEST: Final = 2**32 - 1
 CALLBACK_DAYS: Final = 3650
 """For which a token is good if nothing else is said. Refunds and disputes come back to the payment's address, some
 after more than a year, and what has expired is refused; once used, a token opens nothing but its own payment."""
+
+
+class TokenRow(msgspec.Struct, frozen=True, kw_only=True):
+    """One token."""
+
+    token: str
+    path: str | None
+    """Where callbacks with it come to; None: they bring it in a field."""
+
+
+def made_tokens(settings: Settings, folder: Path, source: str, days: float, count: int) -> list[TokenRow]:
+    """`count` tokens; arguments and errors as for one."""
+    tokens = [new_callback_token(settings, folder, source, days) for _ in range(count)]
+    in_path = settings.sources[source].token == _URL
+    return [TokenRow(token=token, path=f"/callbacks/{source}/{token}" if in_path else None) for token in tokens]
 
 
 def new_callback_token(settings: Settings, folder: Path, source: str, days: float = CALLBACK_DAYS) -> str:

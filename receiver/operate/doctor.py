@@ -18,7 +18,7 @@ from receiver.operate.errors import RedisUnavailable
 from receiver.operate.keys import examine_keys
 from receiver.settings import Settings, without_password
 from receiver.sources import build_sources
-from receiver.storage import migrate
+from receiver.storage import migrate, quarantine
 from receiver.storage.engine import Connection
 from receiver.storage.health import PostgresHealth, health, partitions
 from receiver.storage.partitions import month
@@ -28,6 +28,7 @@ _POSTGRES: Final = range(15, 19)
 _REDIS_FROM: Final = {"redis": 7, "valkey": 8}
 _SKEW_WARN: Final = 2.0
 _TIMEOUT: Final = 10.0
+_WEEK: Final = dt.timedelta(days=7)
 
 
 def failed(checks: list[Check]) -> bool:
@@ -64,7 +65,9 @@ def _source(name: str, settings: Settings, folder: Path) -> Check:
         return aged
     if source.verified:
         return Check(name=label, status="ok", found=f"{source.provider.title}, its secrets are there")
-    advice = 'anybody can call it; take verification = "none" out as soon as the provider can sign'
+    if source.lock is not None:
+        return Check(name=label, status="ok", found=f"{source.provider.title}, known by tokens of yours")
+    advice = 'anybody can call it: say token = "url", or take verification = "none" out if the provider can sign'
     return Check(name=label, status="warn", found=f"{source.provider.title}, nothing is verified", advice=advice)
 
 
@@ -135,7 +138,7 @@ async def _schema(connection: Connection, url: str) -> list[Check]:
     if revision == newest:
         ahead = await partitions(connection)
         schema = Check(name="schema", status="ok", found=f"at revision {revision}, the newest")
-        return [schema, _partitions(ahead), *await examine_dispatching(connection)]
+        return [schema, _partitions(ahead), *await _tokens(connection), *await examine_dispatching(connection)]
     if revision is None:
         return [Check(name="schema", status="fail", found="not migrated", advice="run `receiver migrate`")]
     if revision in migrate.older_revisions():
@@ -143,6 +146,16 @@ async def _schema(connection: Connection, url: str) -> list[Check]:
         return [Check(name="schema", status="fail", found=found, advice=advice)]
     found, advice = f"at revision {revision}, newer than this program's {newest}", "update this program too"
     return [Check(name="schema", status="warn", found=found, advice=advice)]
+
+
+async def _tokens(connection: Connection) -> list[Check]:
+    """Whether callbacks came with tokens of other payments; not a word where none did."""
+    seen = await quarantine.kept_since(connection, "token_repeated", _WEEK)
+    if not seen:
+        return []
+    said = "; ".join(f"{count} of {source}" for source, count in seen.items())
+    advice = 'make a token for each payment, or say token_for = "any"; what was refused is in receiver.quarantine'
+    return [Check(name="tokens", status="warn", found=f"used for another payment in 7 days: {said}", advice=advice)]
 
 
 def _partitions(present: list[str]) -> Check:

@@ -16,6 +16,8 @@ from receiver.sources import Source
 
 TIMEOUT_SECONDS: Final = 30.0
 _SUCCESS: Final = range(200, 300)
+_URL: Final = "url"
+_TOKEN_SECONDS: Final = 3600
 
 
 class Outgoing(msgspec.Struct, frozen=True, kw_only=True):
@@ -78,11 +80,25 @@ def target(base: str, source: str) -> str:
     return base if url.path.strip("/") else str(url.copy_with(path=f"/callbacks/{source}"))
 
 
-def signed(source: Source, url: str, payloads: Iterable[Payload]) -> Iterator[Outgoing]:
-    """Sign each payload when its turn comes, so that its time is that of its sending."""
+def signed(source: Source, url: str, payloads: Iterable[Payload], token: str | None = None) -> Iterator[Outgoing]:
+    """Sign each payload when its turn comes, so that its time is that of its sending.
+
+    Args:
+        source: whose keys sign.
+        url: where they go.
+        payloads: what is sent.
+        token: for a source that wants one in the address; default: a new one for each payload.
+    """
+    wanted = source.lock is not None and source.lock.place == _URL and url.endswith(f"/callbacks/{source.name}")
     for payload in payloads:
         made = source.sign(payload, time.time())
-        yield Outgoing(url=made.at(url), headers=made.headers, body=made.body)
+        address = f"{url}/{token or _token(source)}" if wanted else url
+        yield Outgoing(url=made.at(address), headers=made.headers, body=made.body)
+
+
+def _token(source: Source) -> str:
+    assert source.lock is not None  # noqa: S101  by contract
+    return source.lock.signer.issue(source.name, int(time.time()) + _TOKEN_SECONDS)[0]
 
 
 async def send_all(

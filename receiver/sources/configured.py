@@ -176,7 +176,7 @@ def _source(name: str, settings: SourceSettings, whole: Settings, folder: Path) 
         live=live,
         options=options,
         confirm=settings.confirm,
-        lock=lock_of(prefix, settings, provider, callback_signer(whole, folder)) if settings.token else None,
+        lock=lock_of(prefix, settings, provider, callback_signer(whole, folder) if settings.token else None),
     )
 
 

@@ -1,5 +1,6 @@
 """Genuine callbacks that must not run: kept whole, once each, with the reason."""
 
+import datetime as dt
 from collections.abc import Mapping
 from typing import Final
 
@@ -12,6 +13,11 @@ INSERT INTO receiver.quarantine AS q (id, source, provider, reason, external_id,
 VALUES ($1, $2, $3, $4, $5, $6, $7::jsonb, $8)
 ON CONFLICT (source, digest) DO UPDATE SET deliveries = q.deliveries + 1
 RETURNING deliveries
+"""
+
+_SINCE: Final = """
+SELECT source, count(*) FROM receiver.quarantine WHERE reason = $1 AND received_at > now() - $2::interval
+GROUP BY source ORDER BY source
 """
 
 
@@ -44,3 +50,8 @@ async def keep(connection: Connection, odd: Odd, seconds: float) -> int:
         timeout=seconds,
     )
     return int(deliveries)
+
+
+async def kept_since(connection: Connection, reason: str, age: dt.timedelta) -> dict[str, int]:
+    """By source, how many callbacks were kept for `reason` in the time of that length that ends now."""
+    return {row[0]: row[1] for row in await connection.fetch(_SINCE, reason, age)}

@@ -48,6 +48,10 @@ def send(
         Path | None,
         typer.Option(metavar="FILE", help="A payload of your own, JSON; {id}, {entity} and {created} are filled in."),
     ] = None,
+    token: Annotated[
+        str | None,
+        typer.Option(help="For a source that wants one in the address; default: a new one for each callback."),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Sign sample callbacks with a source's keys and send them.
@@ -70,7 +74,7 @@ def send(
         url = target(to or f"http://127.0.0.1:{settings.port}", source)
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint="--to") from None
-    plan = Plan(count=count, rate=rate, concurrency=concurrency, duplicates=duplicates)
+    plan = Plan(count=count, rate=rate, concurrency=concurrency, duplicates=duplicates, token=token)
     summary = asyncio.run(_send(recipe, url, plan))
     if as_json:
         emit_json(summary)
@@ -98,6 +102,7 @@ class Plan:
     rate: float | None
     concurrency: int
     duplicates: float
+    token: str | None
 
 
 def _recipe(settings: "Settings", source: str, kind: str, changes: Sequence[str], data: Path | None) -> "Recipe":
@@ -140,7 +145,7 @@ async def _send(recipe: "Recipe", url: str, plan: Plan) -> "Summary":
     begun = time.perf_counter()
     with progress("sending", plan.count) as advance:
         answers = await send_all(
-            signed(recipe.source, url, made),
+            signed(recipe.source, url, made, plan.token),
             concurrency=plan.concurrency,
             rate=plan.rate,
             heard=lambda _: advance(),
