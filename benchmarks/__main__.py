@@ -13,14 +13,14 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from benchmarks import claims, dispatch, ingress, latency, verify
+from benchmarks import claims, dispatch, idempotency, ingress, latency, verify
 from benchmarks.queues import SESSION
 from benchmarks.report import Report, show, write
 from benchmarks.sql import execute
 from receiver.embedded import EmbeddedServers, discard
 from receiver.storage import migrate
 
-PARTS = ("verify", "ingress", "dispatch")
+PARTS = ("verify", "ingress", "dispatch", "idempotency")
 TUTORIAL = """
 CREATE TABLE tutorial_event (id serial PRIMARY KEY, external_id text UNIQUE NOT NULL, type text NOT NULL, payload bytea)
 """
@@ -42,6 +42,8 @@ class Sizes:
     idle: int = 200
     """Callbacks one at a time."""
     half_load_seconds: float = 10.0
+    keyed: int = 2_000
+    """Requests with a key, of each way and round."""
     backlogs: tuple[int, ...] = (0, 100_000, 1_000_000)
 
 
@@ -54,6 +56,7 @@ QUICK = Sizes(
     half_load_seconds=3.0,
     backlogs=(0, 100_000, 300_000),
     verify_seconds=0.02,
+    keyed=300,
 )
 
 
@@ -107,6 +110,8 @@ def _measure(report: Report, servers: EmbeddedServers, parts: tuple[str, ...], s
             servers, idle=sizes.idle, seconds=sizes.half_load_seconds, per_second=ours / 2, step=step
         )
         report.claims = claims.measure(servers, backlogs=sizes.backlogs, step=step)
+    if "idempotency" in parts:
+        report.idempotency = idempotency.measure(servers, requests=sizes.keyed, rounds=sizes.rounds, step=step)
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from rich.table import Table
 
 from benchmarks.claims import Claims
 from benchmarks.dispatch import Runs
+from benchmarks.idempotency import Cost
 from benchmarks.ingress import CONNECTIONS, Ingress
 from benchmarks.latency import Latency
 from benchmarks.verify import Verification
@@ -26,6 +27,7 @@ class Report(msgspec.Struct):
     handler_runs: list[Runs] = []
     latency: list[Latency] = []
     claims: list[Claims] = []
+    idempotency: list[Cost] = []
 
 
 def write(report: Report) -> None:
@@ -48,6 +50,8 @@ def show(report: Report) -> None:
         console.print(_latency(report.latency))
     if report.claims:
         console.print(_claims(report.claims))
+    if report.idempotency:
+        console.print(_costs(report.idempotency))
     console.print(f"{report.cores} cores")
 
 
@@ -106,6 +110,17 @@ def _claims(claims: list[Claims]) -> Table:
     table = _table("Claims of 32 due dispatches", *("due beside them", "p50 ms", "worst ms"))
     for row in claims:
         table.add_row(row.behind, f"{row.p50_ms:.2f}", f"{row.worst_ms:.1f}")
+    return table
+
+
+def _costs(costs: list[Cost]) -> Table:
+    table = _table(
+        "A request that is to be done once: one connection, one server process",
+        *("", "p50 ms", "p99 ms", "adds to p50", "adds to p99"),
+    )
+    for row in costs:
+        figures = (row.p50_ms, row.p99_ms, row.adds_p50_ms, row.adds_p99_ms)
+        table.add_row(row.name, *(f"{figure:.2f}" for figure in figures))
     return table
 
 

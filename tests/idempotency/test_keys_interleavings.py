@@ -12,14 +12,15 @@ from tests.conftest import execute
 from tests.idempotency.refunds import EFFECTS
 from tests.idempotency.worlds import WAYS, World, in_world
 
-Step: TypeAlias = tuple[str, int, int]
+Step: TypeAlias = tuple[str, int, int, int]
 
 STEPS: Final = st.tuples(
     st.sampled_from(
         ["ask"] * 4 + ["go"] * 6 + ["fail", "crash", "lease ends", "lease ends", "retention ends", "remove"]
     ),
     st.integers(0, 3),
-    st.integers(0, 3),
+    st.integers(0, 5),
+    st.integers(0, 5),
 )
 
 
@@ -30,10 +31,10 @@ def shop_url(database_url: str) -> str:
 
 
 async def take(world: World, step: Step) -> None:
-    name, first, second = step
+    name, first, second, third = step
     match name:
         case "ask":
-            await world.ask(first % 2, second % 2, int(first == second))
+            await world.ask(first % 2, second % len(WAYS), int(third == 0))
         case "go":
             await world.go(first)
         case "fail":
@@ -43,7 +44,7 @@ async def take(world: World, step: Step) -> None:
         case "lease ends":
             await world.lease_ends()
         case "retention ends":
-            await world.retention_ends(first % 2)
+            await world.retention_ends(first % 2)  # with `answer` alone, what is over may be done again
         case _:
             await world.remove()
 

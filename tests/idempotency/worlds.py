@@ -20,7 +20,7 @@ from receiver.storage.keyed import KeyStore, Standing, Wanted, key_engine
 from tests.idempotency.refunds import EFFECT
 
 SECONDS: Final = 20.0
-WAYS: Final = ("once", "both")
+WAYS: Final = ("once", "both", "answer")
 """By the number of a client's key."""
 KEYED: Final = Keyed(
     scope="refunds",
@@ -120,9 +120,10 @@ class Server:
         return refund
 
     async def _work(self, tx: AsyncSession, way: str, key: IdempotencyKey, answer: object) -> object:
-        await key.once(tx)
+        if way != "answer":
+            await key.once(tx)
         await tx.execute(EFFECT, {"key": key.text, "way": way})
-        return await key.answer(tx, answer, 201) if way == "both" else answer
+        return await key.answer(tx, answer, 201) if way != "once" else answer
 
     async def post(self, key: int, body: int, number: int) -> httpx.Response:
         transport = httpx.ASGITransport(self.app, raise_app_exceptions=False)
@@ -147,7 +148,7 @@ class World:
         self.url = url
         self.connection = connection
         self.asked: list[Asked] = []
-        self.heard: dict[int, set[bytes]] = {0: set(), 1: set()}
+        self.heard: dict[int, set[bytes]] = {key: set() for key in range(len(WAYS))}
         """By key: the contents of every 201."""
         self.aged: set[int] = set()
         """Keys whose retention has ended at some time."""
