@@ -1,6 +1,7 @@
 """The FastStream middleware on a real JetStream: one effect for each message, acknowledged behind its commit."""
 
 import asyncio
+from typing import Any
 
 import nats
 import pytest
@@ -34,7 +35,7 @@ async def fails(_: NatsMessage) -> None:
 
 
 async def raises_nack(_: NatsMessage) -> None:
-    raise NackMessage
+    raise NackMessage(delay=0.05)
 
 
 async def raises_reject(_: NatsMessage) -> None:
@@ -221,6 +222,35 @@ async def test_each_router_has_a_scope_of_its_own(shop: Shop, stream: Stream, se
         await stream.publish("a")
         await until(lambda: stream.has_rows(2))
     assert await stream.rows() == ["a", "mail of a"]
+
+
+MESSAGES = ["a", "b", "c", "d"]
+
+
+@pytest.mark.parametrize("how", [{"pull_sub": PULL, "durable": DURABLE}, {"queue": DURABLE}], ids=["pull", "push"])
+async def test_messages_that_are_handled_at_once_have_a_transaction_each(
+    shop: Shop, stream: Stream, how: dict[str, Any]
+) -> None:
+    meeting = asyncio.Barrier(len(MESSAGES))
+    failed: list[str] = []
+    broker = NatsBroker(stream.nats_url, middlewares=[shop.once()], logger=None)
+
+    async def order(body: str, tx: Tx) -> None:
+        await tx.execute(EFFECT, {"message": body})
+        if body in failed:
+            return
+        await meeting.wait()
+        if body == "b":
+            failed.append(body)
+            raise Failed
+
+    broker.subscriber(stream.name, stream=shop.place, max_workers=len(MESSAGES), **how)(order)
+    async with broker:
+        await broker.start()
+        await stream.publish(*MESSAGES)
+        await stream.until_settled()
+    assert failed == ["b"]
+    assert await stream.rows() == MESSAGES
 
 
 async def test_a_batch_is_refused(shop: Shop, stream: Stream) -> None:

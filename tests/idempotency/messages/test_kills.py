@@ -18,14 +18,14 @@ ROUNDS = 4
 async def test_killed_again_and_again(stream: Stream, start: Start, seed: int) -> None:
     draw = random.Random(seed)
     await stream.subscribe(ACK_WAIT)
-    messages = [f"{number:03}" for number in range(MESSAGES)]
+    messages = [f"message {number:03}" for number in range(MESSAGES)]
     await stream.publish(*messages)
     for effects in sorted(draw.sample(range(1, MESSAGES), ROUNDS)):
-        programs = [start("plain") for _ in range(2)]
+        programs = [start("plain"), start("faststream")]
         await until(partial(stream.has_rows, effects))
         for program in programs:
             kill(program)
-    start("plain")
+    start("faststream")
     await stream.until_settled()
     delivered = Counter(await stream.rows("delivery"))
     assert set(delivered) == set(messages)

@@ -5,6 +5,7 @@ Kafka and RabbitMQ are FastStream's own, in memory: they show which id a message
 
 import uuid
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -17,7 +18,7 @@ from redis.asyncio import Redis
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from receiver.faststream import ExactlyOnce, Tx
-from receiver.messages import MessageError, kafka_id
+from receiver.messages import MessageError, consumed, kafka_id, redis_id
 from tests.idempotency.messages.streams import EFFECT, rows, until
 
 Sessions = async_sessionmaker[AsyncSession]
@@ -73,6 +74,33 @@ async def test_redis_an_entry_that_is_claimed_again_has_one_effect(
     assert len(deliveries) == 3
     assert len(set(deliveries)) == 1
     assert runs == ["a", "a"]
+    assert await rows(shop_url) == ["a"]
+
+
+async def test_redis_a_plain_consumer_too(sessions: Sessions, shop_url: str, redis_url: str) -> None:
+    taken: list[bool] = []
+
+    async def take(entry: bytes, body: bytes, ack: Callable[[], Awaitable[object]]) -> None:
+        async with consumed(sessions, scope="orders", message_id=redis_id("orders", entry), ack=ack) as tx:
+            taken.append(tx is not None)
+            if tx is not None:
+                await tx.execute(EFFECT, {"message": body.decode()})
+
+    async def lost() -> None:
+        raise Failed
+
+    async with Redis.from_url(redis_url) as client:
+        await client.xgroup_create("orders", GROUP, mkstream=True)
+        await client.xadd("orders", {"body": "a"})
+        read: Any = await client.xreadgroup(GROUP, CONSUMER, {"orders": ">"})
+        [[_, [(entry, fields)]]] = read
+        with pytest.raises(Failed):
+            await take(entry, fields[b"body"], lost)
+        claimed: Any = await client.xautoclaim("orders", GROUP, "another", min_idle_time=0)
+        _, [(again, fields)], _ = claimed
+        await take(again, fields[b"body"], partial(client.xack, "orders", GROUP, again))
+        assert (await client.xpending("orders", GROUP))["pending"] == 0
+    assert taken == [True, False]
     assert await rows(shop_url) == ["a"]
 
 
