@@ -211,7 +211,8 @@ class KeyStore:
     async def _own(self) -> AsyncIterator[OwnConnection]:
         """A connection that nobody else uses."""
         try:
-            kept = await asyncio.wait_for(self._idle.get(), _ANSWER_SECONDS)
+            async with asyncio.timeout(_ANSWER_SECONDS):
+                kept = await self._idle.get()
         except TimeoutError:
             raise StoreUnavailable("all connections are in use") from None
         try:

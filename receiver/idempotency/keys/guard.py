@@ -14,6 +14,8 @@ from receiver.idempotency.refusals import refusal
 from receiver.storage.keyed import KeyStore
 
 _NAME: Final = HEADER.lower().encode()
+_DIGITS: Final = 18
+"""Of a length that anybody has memory for."""
 
 
 class Stores(Protocol):
@@ -88,7 +90,7 @@ async def read_body(receive: Receive, headers: Headers, limit: int) -> bytes:
         BodyTooLarge, ClientGone
     """
     announced = headers.get("content-length", "")
-    if announced.isdecimal() and int(announced) > limit:
+    if len(announced) > _DIGITS or (announced.isdecimal() and int(announced) > limit):
         raise BodyTooLarge
     body = bytearray()
     more = True
