@@ -126,6 +126,12 @@ def add_others(shop: Shop) -> None:
         shop.runs += 1
         tasks.add_task(shop.doors["background"].wait)
 
+    @router.post("/private")
+    @shop.receiver.keyed(scope="private", caller=account)
+    async def private(key: IdempotencyKey, who: Annotated[None, Depends(signed_in)]) -> str:
+        shop.runs += 1
+        return f"{key.caller} {who}"
+
     shop.app.include_router(router, prefix="/v1")
     shop.app.include_router(router, prefix="/v2")
     mounted = FastAPI()
