@@ -35,7 +35,8 @@ async def consumed(
 
     Args:
         where: makes sessions (`async_sessionmaker`): the block is then a transaction of its own, committed at its end.
-            Or a session of yours: its transaction is then joined, and yours to commit. Acknowledge behind that.
+            Or a session of yours: the block is then a savepoint in its transaction, which is yours to commit.
+            Acknowledge behind that.
         scope: whose effects these are; each consumer that is to see every message has its own.
         message_id: what stays the same when the message comes again; see `message_ids`.
         ack: acknowledges the message; awaited once the effect is committed, or was there already.
@@ -47,7 +48,8 @@ async def consumed(
     key = _present(message_id)
     if not callable(where):
         _refuse_early(ack)
-        yield where if await once(where, scope, key) else None
+        async with where.begin_nested():
+            yield where if await once(where, scope, key) else None
         return
     async with where() as tx, tx.begin() as transaction:
         yield tx if await once(tx, scope, key) else None
@@ -68,7 +70,8 @@ def consumed_sync(
     key = _present(message_id)
     if not callable(where):
         _refuse_early(ack)
-        yield where if once_sync(where, scope, key) else None
+        with where.begin_nested():
+            yield where if once_sync(where, scope, key) else None
         return
     with where() as tx, tx.begin() as transaction:
         yield tx if once_sync(tx, scope, key) else None

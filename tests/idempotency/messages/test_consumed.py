@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from functools import partial
 
 import pytest
 from sqlalchemy import text
@@ -22,20 +23,24 @@ class Failed(Exception):
 
 @dataclass
 class Desk:
-    """Takes acknowledgements, and looks what is committed when one comes."""
+    """Takes acknowledgements, and looks how many effects are committed when one comes."""
 
     sessions: Sessions
     seen: list[int] = field(default_factory=list)
     fails: bool = False
 
     async def ack(self) -> None:
+        async with self.sessions() as tx:
+            await tx.run_sync(self._look)
+
+    def ack_sync(self, sessions: sessionmaker[Session]) -> None:
+        with sessions() as tx:
+            self._look(tx)
+
+    def _look(self, tx: Session) -> None:
         if self.fails:
             raise Failed
-        async with self.sessions() as tx:
-            self.seen.append((await tx.execute(text("SELECT count(*) FROM effect"))).scalar_one())
-
-    def ack_sync(self) -> None:
-        self.seen.append(-1)
+        self.seen.append(tx.execute(text("SELECT count(*) FROM effect")).scalar_one())
 
 
 @pytest.fixture
@@ -69,7 +74,8 @@ async def by_itself(sessions: Sessions, desk: Desk, delivery: Delivery) -> bool:
 async def by_itself_sync(sessions: Sessions, desk: Desk, delivery: Delivery) -> bool:
     def run(session: Session) -> bool:
         made = sessionmaker(session.get_bind())
-        with consumed_sync(made, scope=delivery.scope, message_id=delivery.message_id, ack=desk.ack_sync) as tx:
+        ack = partial(desk.ack_sync, made)
+        with consumed_sync(made, scope=delivery.scope, message_id=delivery.message_id, ack=ack) as tx:
             if tx is not None:
                 tx.execute(EFFECT, {"message": delivery.message_id})
             if tx is not None and delivery.ends:
@@ -134,17 +140,50 @@ async def test_a_failure_leaves_nothing_and_is_not_acknowledged(
     assert await rows(shop_url) == ["m_1"]
 
 
-async def test_the_acknowledgement_comes_behind_the_commit(sessions: Sessions, desk: Desk) -> None:
+async def fails_in(mine: AsyncSession) -> None:
+    async with consumed(mine, scope="orders", message_id="m_1") as tx:
+        assert tx is not None
+        await tx.execute(EFFECT, {"message": "m_1"})
+        raise Failed
+
+
+async def fails_in_sync(mine: AsyncSession) -> None:
+    def run(session: Session) -> None:
+        with consumed_sync(session, scope="orders", message_id="m_1") as tx:
+            assert tx is not None
+            tx.execute(EFFECT, {"message": "m_1"})
+            raise Failed
+
+    await mine.run_sync(run)
+
+
+@pytest.mark.parametrize("failing", [fails_in, fails_in_sync])
+async def test_a_failure_that_the_callers_transaction_survives_leaves_nothing(
+    sessions: Sessions, desk: Desk, shop_url: str, failing: Callable[[AsyncSession], Awaitable[None]]
+) -> None:
+    async with sessions.begin() as mine:
+        with pytest.raises(Failed):
+            await failing(mine)
+        await mine.execute(EFFECT, {"message": "of the caller"})
+    assert await rows(shop_url) == ["of the caller"]
     assert await by_itself(sessions, desk, Delivery())
+
+
+@pytest.mark.parametrize("way", OWN)
+async def test_the_acknowledgement_comes_behind_the_commit(sessions: Sessions, desk: Desk, way: Way) -> None:
+    assert await way(sessions, desk, Delivery())
     assert desk.seen == [1]
 
 
-async def test_an_acknowledgement_that_fails_takes_nothing_back(sessions: Sessions, desk: Desk, shop_url: str) -> None:
+@pytest.mark.parametrize("way", OWN)
+async def test_an_acknowledgement_that_fails_takes_nothing_back(
+    sessions: Sessions, desk: Desk, shop_url: str, way: Way
+) -> None:
     desk.fails = True
     with pytest.raises(Failed):
-        await by_itself(sessions, desk, Delivery())
+        await way(sessions, desk, Delivery())
     desk.fails = False
-    assert not await by_itself(sessions, desk, Delivery())
+    assert not await way(sessions, desk, Delivery())
     assert await rows(shop_url) == ["m_1"]
 
 
@@ -188,7 +227,7 @@ async def test_a_block_that_ends_its_transaction_is_not_acknowledged(
 
 async def test_a_session_of_the_callers_is_not_acknowledged_for_it(sessions: Sessions, desk: Desk) -> None:
     def run(session: Session) -> None:
-        with consumed_sync(session, scope="orders", message_id="m_1", ack=desk.ack_sync):
+        with consumed_sync(session, scope="orders", message_id="m_1", ack=list):
             pytest.fail("it began")
 
     async with sessions.begin() as mine:
