@@ -120,6 +120,17 @@ def add_others(shop: Shop) -> None:
         shop.runs += 1
         return StreamingResponse((b"x" * 50 for _ in range(parts)), media_type="text/plain")
 
+    @router.post("/endless")
+    @shop.receiver.keyed(scope="endless", response_limit=100)
+    async def endless() -> Response:
+        async def parts() -> AsyncIterator[bytes]:
+            yield b"x" * 101
+            await shop.doors["endless"].wait()
+            yield b"the end"
+
+        shop.runs += 1
+        return StreamingResponse(parts())
+
     @router.delete("/nothing", status_code=204)
     @shop.receiver.keyed(scope="nothing")
     async def nothing(tasks: BackgroundTasks) -> None:

@@ -284,6 +284,18 @@ async def test_a_response_is_kept_up_to_a_limit(
     assert shop.runs == 1
 
 
+async def test_what_is_too_large_to_be_kept_is_sent_as_it_comes(shop: Shop, client: httpx.AsyncClient) -> None:
+    shop.doors["endless"] = asyncio.Event()
+    path, key = "/v1/included/endless", {"Idempotency-Key": "k"}
+    async with client.stream("POST", path, headers=key) as first:
+        parts = first.aiter_raw()
+        assert await anext(parts) == b"x" * 101
+        assert reason(await client.post(path, headers=key)) == (409, "key_not_replayable")
+        shop.doors["endless"].set()
+        assert b"".join([part async for part in parts]) == b"the end"
+    assert shop.runs == 1
+
+
 async def pieces(size: int) -> AsyncIterator[bytes]:
     for _ in range(size // 10):
         yield b" " * 10
