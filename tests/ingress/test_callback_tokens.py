@@ -12,10 +12,14 @@ from typing import Final, Protocol
 import pytest
 
 from receiver import Receiver
+from receiver.errors import StoreRefused
+from receiver.events import Held
+from receiver.inbox import Outcome
 from receiver.settings import made
 from receiver.sources import build_sources, made_up
 from receiver.tokens import CALLBACK, ISSUED, TokenSigner
 from tests.ingress.accounts import Sent
+from tests.ingress.inboxes import arrival, submit
 from tests.ingress.ledger import Ledger
 from tests.ingress.program import Program, ended
 from tests.ingress.serving import DOORS, Serving, serving
@@ -224,7 +228,36 @@ async def test_one_event_and_its_resends(start: Starts, ledger: Ledger) -> None:
             assert (await served.post(signed("single", "paid", "pi_1", mine, event="evt_1"))).status == 200
         other = signed("single", "failed", "pi_1", mine, event="evt_2")
         assert reason(await served.post(other)) == (401, "token_repeated")
-    assert await kept(ledger) == {"event": 1, "quarantine": 1}
+        await ledger.until("SELECT count(*) = 1 FROM receiver.event")
+        assert await ledger.redis_keys() == 1, "no mark calls a duplicate what was refused"
+        own = signed("single", "failed", "pi_1", token("single"), event="evt_2")
+        assert (await served.post(own)).status == 200
+    assert await kept(ledger) == {"event": 2, "quarantine": 1}
+
+
+async def test_several_facts_under_one_answer(start: Starts, ledger: Ledger) -> None:
+    """Each is judged by its own token: what one refuses costs the others nothing, and is what is heard."""
+    used, fresh = (Held(nonce=bytes([n] * 16), subject=b"of a payment") for n in (1, 2))
+    other = Held(nonce=used.nonce, subject=b"of another payment")
+    async with start() as served:
+        assert served.inbox is not None
+        assert await submit(served.inbox, [arrival("first", token=used)]) is Outcome.STORED
+        rows = [arrival("good", token=fresh), arrival("bad", token=other), arrival("first", token=used)]
+        assert await submit(served.inbox, rows) is Outcome.REPEATED
+        assert await submit(served.inbox, rows[::2]) is Outcome.DUPLICATE
+    assert set(await ledger.stored()) == {"first", "good"}
+
+
+async def test_what_is_not_stored_uses_no_token(start: Starts, ledger: Ledger) -> None:
+    """The token is used in the same transaction, which PostgreSQL refuses."""
+    mine = Held(nonce=b"n" * 16, subject=b"of a payment")
+    other = Held(nonce=mine.nonce, subject=b"of another payment")
+    async with start() as served:
+        assert served.inbox is not None
+        refused = await submit(served.inbox, [arrival("a", type="\0", token=mine)])
+        assert isinstance(refused, StoreRefused)
+        assert await bound(ledger) == 0
+        assert await submit(served.inbox, [arrival("b", token=other)]) is Outcome.STORED
 
 
 async def test_a_resend_is_acknowledged_whatever_token_it_brings(start: Starts, ledger: Ledger) -> None:
