@@ -43,18 +43,16 @@ def to_arrival(
         occurred_at=fact.occurred_at,
         headers=kept_headers(callback, source.provider.kept_headers()),
         body=callback.body if fact.body is None else fact.body,
-        trust=_trust(source, fact),
+        trust=fact.trust if source.verified else _of_unsigned(fact),
         secret=source.key_label(secret),
         owed=tuple((handler.name, None) for handler in handlers),
-        token=fact.token,
+        token=fact.token if fact.token is not None and fact.token.subject is not None else None,
     )
     return in_lanes(arrival, handlers, source.content)
 
 
-def _trust(source: Source, fact: Fact) -> Trust:
-    """Of an unsigned callback its token vouches for the sender, and for nothing in it."""
-    if source.verified:
-        return fact.trust
+def _of_unsigned(fact: Fact) -> Trust:
+    """A token vouches for the sender, and for nothing that was sent."""
     return "none" if fact.token is None else "sender"
 
 

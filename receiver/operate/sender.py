@@ -16,8 +16,6 @@ from receiver.sources import Source
 
 TIMEOUT_SECONDS: Final = 30.0
 _SUCCESS: Final = range(200, 300)
-_URL: Final = "url"
-_TOKEN_SECONDS: Final = 3600
 
 
 class Outgoing(msgspec.Struct, frozen=True, kw_only=True):
@@ -89,16 +87,12 @@ def signed(source: Source, url: str, payloads: Iterable[Payload], token: str | N
         payloads: what is sent.
         token: for a source that wants one in the address; default: a new one for each payload.
     """
-    wanted = source.lock is not None and source.lock.place == _URL and url.endswith(f"/callbacks/{source.name}")
+    whole = url.endswith(f"/callbacks/{source.name}")  # else it is an address of somebody's own making
     for payload in payloads:
         made = source.sign(payload, time.time())
-        address = f"{url}/{token or _token(source)}" if wanted else url
+        end = source.address_end(time.time()) if whole else ""
+        address = f"{url}/{token}" if end and token else url + end
         yield Outgoing(url=made.at(address), headers=made.headers, body=made.body)
-
-
-def _token(source: Source) -> str:
-    assert source.lock is not None  # noqa: S101  by contract
-    return source.lock.signer.issue(source.name, int(time.time()) + _TOKEN_SECONDS)[0]
 
 
 async def send_all(

@@ -84,6 +84,10 @@ class Source:
             return self.live.verify(callback, now)
         return self.provider.verify(callback, now)
 
+    def address_end(self, now: float) -> str:
+        """What stands behind the name in an address at `now` (Unix seconds): a new token, if one is wanted there."""
+        return "" if self.lock is None else self.lock.address_end(self.name, now)
+
     def content(self, body: bytes) -> object:
         """What handlers get as `event.data`. Raises ValueError if the body cannot be read."""
         return self.provider.content(body)

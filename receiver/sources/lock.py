@@ -23,6 +23,7 @@ Place: TypeAlias = Literal["url", "field"]
 Use: TypeAlias = Literal["entity", "event", "any"]
 """What a token opens once it was used: all events of the entity that it was used for, that event, or any."""
 _SUBJECT: Final = 16
+_SHORT: Final = 3600
 
 
 class Opened(Protocol):
@@ -68,6 +69,10 @@ class Lock:
         else:
             facts = tuple(self._held(fact, nonce) for fact, nonce in self._in_fields(source, callback, proved, now))
         return Verified(facts=facts, secret=proved.secret)
+
+    def address_end(self, source: str, now: float) -> str:
+        """`/TOKEN`, good for an hour, if it is wanted in the address of that source; else nothing."""
+        return f"/{self.signer.issue(source, int(now) + _SHORT)[0]}" if self.place == "url" else ""
 
     def _in_fields(
         self, source: Opened, callback: Callback, proved: Verified, now: float

@@ -41,7 +41,7 @@ class Arrival(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     secret: str | None = None
     """The setting whose key verified it, such as `secrets[0]`."""
     token: Held | None = None
-    """The token that it came with; see `bound.py`."""
+    """The token that it came with, if that opens one thing only; see `bound.py`."""
     owed: tuple[tuple[str, int | None], ...]
     """The handlers that want it and the lane in each (None: no lane): one dispatch row each."""
 

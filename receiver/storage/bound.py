@@ -33,7 +33,7 @@ async def bind(connection: Connection, arrivals: Sequence[Arrival], seconds: flo
 
     Args:
         connection: in the transaction that stores them.
-        arrivals: of those without a token, or with one that opens anything, nothing is looked at.
+        arrivals: of those without a token nothing is looked at.
         seconds: past it the outcome is unknown.
     """
     held = [(arrival, token.nonce, token.subject) for arrival in arrivals if (token := arrival.token) and token.subject]

@@ -104,3 +104,19 @@ def test_a_change_that_leads_nowhere_is_an_error(receiver: Receiver) -> None:
 def test_what_goes_to_quarantine_is_no_event(receiver: Receiver) -> None:
     with pytest.raises(ValueError, match="id_missing"):
         signed_callback(receiver, "stripe", payload={"type": "own"}).event()
+
+
+async def test_a_token_is_in_the_address_of_a_source_that_wants_one(database_url: str, redis_url: str) -> None:
+    unsigned = {**made_up("mollie"), "verification": "none", "token": "url"}
+    receiver = Receiver(
+        made(database_url=database_url, redis_url=redis_url, token_keys=["k" * 32], sources={"mollie": unsigned})
+    )
+    first, second = (signed_callback(receiver, "mollie") for _ in range(2))
+    async with receiver.lifespan(work=False):
+        assert await post(receiver, first, first, second, replace(first, path="/callbacks/mollie")) == [
+            200,
+            200,
+            200,
+            401,
+        ]
+    assert first.event().trust == "sender"
