@@ -43,7 +43,7 @@ class Sizes:
     """Callbacks one at a time."""
     half_load_seconds: float = 10.0
     keyed: int = 2_000
-    """Requests with a key, of each way and round."""
+    """Requests that are to be done once, of each way, number of connections and round."""
     backlogs: tuple[int, ...] = (0, 100_000, 1_000_000)
 
 
@@ -111,7 +111,9 @@ def _measure(report: Report, servers: EmbeddedServers, parts: tuple[str, ...], s
         )
         report.claims = claims.measure(servers, backlogs=sizes.backlogs, step=step)
     if "idempotency" in parts:
-        report.idempotency = idempotency.measure(servers, requests=sizes.keyed, rounds=sizes.rounds, step=step)
+        report.idempotency, report.tokens = idempotency.measure(
+            servers, requests=sizes.keyed, rounds=sizes.rounds, step=step
+        )
 
 
 @contextmanager

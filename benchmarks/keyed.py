@@ -1,4 +1,4 @@
-"""Routes that do next to nothing, each behind what keeps requests with an `Idempotency-Key` from being done twice."""
+"""Routes that do next to nothing, each behind what keeps requests from being done twice: a client's key, or a token."""
 
 import os
 from itertools import count
@@ -16,6 +16,7 @@ app = FastAPI()
 bare = FastAPI()
 peer = FastAPI()
 keyed = FastAPI()
+tokened = FastAPI()
 numbers = count()
 
 
@@ -40,8 +41,20 @@ async def refund_once(wanted: Refund) -> dict[str, object]:
     return await refund(wanted)
 
 
+@tokened.post("/refunds", dependencies=[receiver.idempotent(scope="refunds")])
+async def refund_for_a_token(wanted: Refund) -> dict[str, object]:
+    """The same."""
+    return await refund(wanted)
+
+
+def anybody() -> None:
+    """Whoever asks for tokens gets them."""
+
+
 peer.add_middleware(IdempotencyHeaderMiddleware, backend=RedisBackend(Redis.from_url(os.environ["RECEIVER_REDIS_URL"])))
 app.mount("/bare", bare)
 app.mount("/peer", peer)
 app.mount("/keyed", keyed)
-receiver.install(app)
+app.mount("/tokened", tokened)
+receiver.issue_tokens_to(anybody)
+receiver.install(app, tokens="/tokens")

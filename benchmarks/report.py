@@ -8,7 +8,7 @@ from rich.table import Table
 
 from benchmarks.claims import Claims
 from benchmarks.dispatch import Runs
-from benchmarks.idempotency import Cost
+from benchmarks.idempotency import Cost, Issuing
 from benchmarks.ingress import CONNECTIONS, Ingress
 from benchmarks.latency import Latency
 from benchmarks.verify import Verification
@@ -28,6 +28,7 @@ class Report(msgspec.Struct):
     latency: list[Latency] = []
     claims: list[Claims] = []
     idempotency: list[Cost] = []
+    tokens: list[Issuing] = []
 
 
 def write(report: Report) -> None:
@@ -52,6 +53,8 @@ def show(report: Report) -> None:
         console.print(_claims(report.claims))
     if report.idempotency:
         console.print(_costs(report.idempotency))
+    for row in report.tokens:
+        console.print(f"issued tokens, {row.asked} in a request: {row.per_second:,.0f} per second")
     console.print(f"{report.cores} cores")
 
 
@@ -115,12 +118,12 @@ def _claims(claims: list[Claims]) -> Table:
 
 def _costs(costs: list[Cost]) -> Table:
     table = _table(
-        "A request that is to be done once: one connection, one server process",
-        *("", "p50 ms", "p99 ms", "adds to p50", "adds to p99"),
+        "A request that is to be done once: one server process",
+        *("", "connections", "p50 ms", "p99 ms", "adds to p50", "adds to p99"),
     )
     for row in costs:
         figures = (row.p50_ms, row.p99_ms, row.adds_p50_ms, row.adds_p99_ms)
-        table.add_row(row.name, *(f"{figure:.2f}" for figure in figures))
+        table.add_row(row.name, str(row.connections), *(f"{figure:.2f}" for figure in figures))
     return table
 
 
