@@ -3,7 +3,8 @@
 import asyncio
 import hashlib
 import uuid
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 import asyncpg
@@ -139,7 +140,7 @@ async def _settle(session: _Session, arrivals: Sequence[Arrival], seconds: float
 
 async def _settle_locked(session: _Session, arrivals: Sequence[Arrival], seconds: float) -> list[Outcome]:
     """Use the tokens and store what they open, all in one transaction; what they do not open is set aside."""
-    async with session.raw.transaction():
+    async with _transaction(session.raw, seconds):
         used = await bound.bind(session.raw, arrivals, seconds)
         passed = [arrival for arrival in arrivals if arrival.event_id.bytes not in used]
         outcomes = iter(await _settle(session, passed, seconds) if passed else ())
@@ -152,6 +153,23 @@ async def _settle_locked(session: _Session, arrivals: Sequence[Arrival], seconds
                 next(outcomes) if first is None else await _shut_out(session, arrival, known, first, seconds)
             )
         return settled
+
+
+@asynccontextmanager
+async def _transaction(connection: Connection, seconds: float) -> AsyncIterator[None]:
+    """One transaction. Where the connection's state is not known any more nothing is said on it: the caller closes it.
+
+    asyncpg's own says ROLLBACK even then, and would wait for ever for a server that is silent.
+    """
+    await connection.execute("BEGIN", timeout=seconds)
+    try:
+        yield
+        await connection.execute("COMMIT", timeout=seconds)
+    except CUT:
+        raise
+    except Exception:
+        await connection.execute("ROLLBACK", timeout=seconds)
+        raise
 
 
 async def _shut_out(
