@@ -72,6 +72,8 @@ def add_refunds(shop: Shop) -> None:
         response.headers["X-Run"] = str(shop.runs)
         if fail.startswith("status "):
             raise HTTPException(int(fail.removeprefix("status ")))
+        if fail.startswith("sleep "):
+            await asyncio.sleep(float(fail.removeprefix("sleep ")))
         if fail in shop.doors:
             await shop.doors[fail].wait()
         answer: object = {"key": key.text, "run": shop.runs}

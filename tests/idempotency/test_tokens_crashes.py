@@ -1,23 +1,15 @@
 """A server is killed at each point of a token's use: the lease ends, the token comes back, and no effect is doubled."""
 
 import asyncio
-import os
-import subprocess
-import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 
 import httpx
 import pytest
 
-from receiver.embedded.ports import free_port
-from tests.idempotency.conftest import KEY, issued
+from tests.idempotency.conftest import issued
 from tests.idempotency.merchant import COUNT
+from tests.idempotency.programs import LEASE, merchant
 from tests.ingress.ledger import Ledger, until
-
-ROOT = Path(__file__).parents[2]
-LEASE = 1.0
 
 POINTS = {
     "token_after_take": (0, 201),
@@ -29,38 +21,10 @@ POINTS = {
 """Effects when the server is dead, and what a second try is answered once the lease is over."""
 
 
-@asynccontextmanager
-async def program(ledger: Ledger, folder: Path, failpoint: str = "") -> AsyncIterator[httpx.AsyncClient]:
-    """The merchant's API as a program."""
-    (folder / "receiver.toml").write_text(
-        f'database_url = "{ledger.database_url}"\nredis_url = "{ledger.redis_url}"\n'
-        f'token_keys = ["{KEY}"]\ntoken_lease_seconds = {LEASE}\n'
-    )
-    port = free_port(0)
-    command = [sys.executable, "-m", "tests.idempotency.merchant", str(folder), str(port)]
-    env = {**os.environ, "RECEIVER_FAILPOINT": failpoint}
-    running = subprocess.Popen(command, cwd=ROOT, env=env)  # noqa: ASYNC220  starting it takes a moment
-    try:
-        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=20) as client:
-
-            async def answers() -> bool:
-                assert running.poll() is None
-                try:
-                    return (await client.get("/docs")).status_code == 200
-                except httpx.TransportError:
-                    return False
-
-            assert await until(answers, 30)
-            yield client
-    finally:
-        running.kill()
-        running.wait()
-
-
 @pytest.mark.parametrize("point", POINTS)
 async def test_killed(ledger: Ledger, tmp_path: Path, point: str) -> None:
     effects, second = POINTS[point]
-    async with program(ledger, tmp_path) as alive, program(ledger, tmp_path, point) as victim:
+    async with merchant(ledger, tmp_path) as alive, merchant(ledger, tmp_path, failpoint=point) as victim:
         token = {"Idempotency-Token": await issued(alive)}
         with pytest.raises(httpx.TransportError):
             await victim.post("/orders", json={}, headers=token)
@@ -84,7 +48,7 @@ async def test_killed(ledger: Ledger, tmp_path: Path, point: str) -> None:
 
 async def test_lease_of_one_that_lives_does_not_end(ledger: Ledger, tmp_path: Path) -> None:
     """However long it takes: here four leases, during which Redis is asked again and again."""
-    async with program(ledger, tmp_path) as alive:
+    async with merchant(ledger, tmp_path) as alive:
         token = {"Idempotency-Token": await issued(alive)}
         slow = asyncio.create_task(alive.post("/slow", json={"seconds": 4 * LEASE}, headers=token))
 
