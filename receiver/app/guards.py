@@ -1,19 +1,20 @@
 """The half of a `Receiver` that guards the merchant's own API: issued tokens, clients' keys, what refuses requests."""
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Final
+from weakref import WeakKeyDictionary
 
-from fastapi import FastAPI, Request
-from fastapi.responses import Response
+from fastapi import FastAPI
 
 from receiver.app.keyed import KeyedRoutes
 from receiver.app.public import public_app
+from receiver.app.refusing import refuse_in
 from receiver.app.service import required
-from receiver.errors import ReceiverError, SettingsError, TokenError, TokensRefused, TokenStoreUnavailable
-from receiver.idempotency import HEADER, Caller, Idempotent, Terms, TokenDesk, refusal, token_routes
+from receiver.errors import SettingsError, TokenError, TokensRefused, TokenStoreUnavailable
+from receiver.idempotency import HEADER, Caller, Idempotent, Terms, TokenDesk, token_routes
 from receiver.marks import Rates, Takes, connect
 from receiver.operate.callback_tokens import CALLBACK_DAYS, new_callback_token
 from receiver.settings import Settings, token_keys
@@ -29,7 +30,9 @@ class Guards(KeyedRoutes):
         super().__init__()
         self._root = folder
         self._desks: list[TokenDesk] = []
+        self._guards: dict[tuple[str, str], Idempotent] = {}
         self._caller: Caller | None = None
+        self._installed: WeakKeyDictionary[FastAPI, set[str]] = WeakKeyDictionary()
 
     def load_settings(self) -> Settings:
         """The settings that it runs with."""
@@ -46,7 +49,8 @@ class Guards(KeyedRoutes):
             scope: what its tokens are issued for.
             header: the name of the header that brings them.
         """
-        return Idempotent(self, scope=scope, header=header)
+        # The same one for the same token: a route that asks for it twice, at its router too, takes it once.
+        return self._guards.setdefault((scope, header), Idempotent(self, scope=scope, header=header))
 
     def callback_token(self, source: str, *, days: float = CALLBACK_DAYS) -> str:
         """A token for the callbacks of one payment: put it into the address, or the field, that comes back with them.
@@ -76,25 +80,34 @@ class Guards(KeyedRoutes):
     def install(self, app: FastAPI, *, tokens: str | None = None) -> None:
         """Guard the routes of an application of your own: call this behind the last of them.
 
-        Refusals become problem details, and the connections are there for as long as it runs.
+        Refusals become problem details, and the connections are there for as long as it runs. A second call guards what
+        was added since.
 
         Args:
             app: the outermost one, whose lifespan is run.
             tokens: a path at which it is to issue tokens too, such as `/tokens`; None: only the receiver does.
 
         Raises:
-            HandlerError: a route that is `keyed` cannot be; the message says why.
+            HandlerError: a route that is guarded cannot be; the message says why.
         """
         self.guard_keyed(app)
-        if tokens is not None:
+        refuse_in(app, _REFUSALS, {guard.dependency for guard in self._guards.values()})
+        again, paths = app in self._installed, self._installed.setdefault(app, set())
+        if tokens is not None and tokens not in paths:
+            paths.add(tokens)
             app.include_router(token_routes(self, self._caller, tokens))
-        for error in _REFUSALS:
-            app.add_exception_handler(error, _refused)
+        if not again:
+            self._run_with(app, paths)
+
+    def _run_with(self, app: FastAPI, paths: Collection[str]) -> None:
+        """Have connections for as long as `app` runs."""
         inner = app.router.lifespan_context
 
         @asynccontextmanager
         async def lifespan(whole: FastAPI) -> AsyncIterator[Mapping[str, object]]:
             settings = self.load_settings()
+            if (paths or self._guards) and not settings.token_keys:
+                raise SettingsError("token_keys: not set, and routes ask for tokens")
             async with self.guarding(settings), self.keeping_keys(settings), inner(whole) as state:
                 yield state or {}
 
@@ -127,11 +140,6 @@ class Guards(KeyedRoutes):
     def public(self) -> FastAPI:
         """What the public listener serves behind the callbacks."""
         return public_app(token_routes(self, self._caller) if self._desks else None)
-
-
-def _refused(_request: Request, error: Exception) -> Response:
-    assert isinstance(error, ReceiverError)  # noqa: S101  nothing else is handled by it
-    return refusal(error)
 
 
 @asynccontextmanager
