@@ -4,7 +4,9 @@ The reason is the metric label, the problem type and the log field: it never cha
 that a reason is answered with stands in `receiver/ingress/problems.py`, the only place that maps one to the other.
 """
 
-from typing import Literal
+from typing import Generic, Literal, TypeVar
+
+R = TypeVar("R", bound=str)
 
 
 class ReceiverError(Exception):
@@ -16,23 +18,32 @@ class ReceiverError(Exception):
     reason: str = "error"
 
 
+class Coded(ReceiverError, Generic[R]):
+    """Base of those with several reasons.
+
+    Args:
+        reason: the code.
+        message: what is wrong; default: the code says it.
+    """
+
+    def __init__(self, reason: R, message: str | None = None) -> None:
+        """Keep the code as the error's reason."""
+        super().__init__(message or reason)
+        self.reason = reason
+
+
 class SettingsError(ReceiverError):
     """A setting is missing, unknown or wrong. The message begins with the setting's name."""
 
     reason = "settings"
 
 
-class VerificationError(ReceiverError):
+class VerificationError(Coded[str]):
     """The callback is not what its provider signed: the one error that every verifier raises.
 
     Args:
         reason: which check failed, e.g. `signature_missing`. Safe to show: it says nothing about the expected value.
     """
-
-    def __init__(self, reason: str) -> None:
-        """Keep the failed check as the error's reason."""
-        super().__init__(reason)
-        self.reason = reason
 
 
 class UnknownOutcome(ReceiverError):
@@ -202,17 +213,12 @@ KeyReason = Literal[
 ]
 
 
-class KeyRefused(ReceiverError):
+class KeyRefused(Coded[KeyReason]):
     """A request with an `Idempotency-Key`, or without the one that its route wants, may not go on.
 
     Args:
         reason: stable code; the answer's too.
     """
-
-    def __init__(self, reason: KeyReason) -> None:
-        """Keep the code as the error's reason."""
-        super().__init__(reason)
-        self.reason = reason
 
 
 MessageReason = Literal[
@@ -226,7 +232,7 @@ MessageReason = Literal[
 ]
 
 
-class MessageError(ReceiverError):
+class MessageError(Coded[MessageReason]):
     """A message cannot have its effect exactly once. It is not acknowledged by the receiver, so it comes again.
 
     Args:
@@ -234,13 +240,8 @@ class MessageError(ReceiverError):
         message: what to do about it; never holds anything of the message.
     """
 
-    def __init__(self, reason: MessageReason, message: str) -> None:
-        """Keep the code as the error's reason."""
-        super().__init__(message)
-        self.reason = reason
 
-
-class OnceError(ReceiverError):
+class OnceError(Coded[OnceReason]):
     """`once` was called in a way that cannot work: nothing is written, and the transaction goes on.
 
     Args:
@@ -248,13 +249,8 @@ class OnceError(ReceiverError):
         message: names the argument; never holds its value.
     """
 
-    def __init__(self, reason: OnceReason, message: str) -> None:
-        """Keep the code as the error's reason."""
-        super().__init__(message)
-        self.reason = reason
 
-
-class EmitError(ReceiverError):
+class EmitError(Coded[EmitReason]):
     """`emit` was called with what cannot be stored: nothing is written, and the transaction goes on.
 
     Args:
@@ -262,13 +258,8 @@ class EmitError(ReceiverError):
         message: names the argument; never holds a value of the payload.
     """
 
-    def __init__(self, reason: EmitReason, message: str) -> None:
-        """Keep the code as the error's reason."""
-        super().__init__(message)
-        self.reason = reason
 
-
-class UpdateError(ReceiverError):
+class UpdateError(Coded[UpdateReason]):
     """`update_if_newer` was called in a way that cannot work: nothing is written.
 
     Args:
@@ -276,10 +267,20 @@ class UpdateError(ReceiverError):
         message: names the table and the column; never holds a value.
     """
 
-    def __init__(self, reason: UpdateReason, message: str) -> None:
-        """Keep the code as the error's reason."""
-        super().__init__(message)
-        self.reason = reason
+
+class Waiting(Coded[R]):
+    """Base of those after which it may be worth to try again.
+
+    Args:
+        reason: the code.
+        message: what is wrong; default: the code says it.
+        retry_after: seconds after which to try again; None: it is no use.
+    """
+
+    def __init__(self, reason: R, message: str | None = None, *, retry_after: int | None = None) -> None:
+        """Keep the time, too."""
+        super().__init__(reason, message)
+        self.retry_after = retry_after
 
 
 TokenReason = Literal[
@@ -291,19 +292,13 @@ TokenReason = Literal[
 ]
 
 
-class TokenError(ReceiverError):
+class TokenError(Waiting[TokenReason]):
     """A request may not go on with the token that it has, or has none.
 
     Args:
         reason: which check failed. Safe to show.
         retry_after: seconds after which the same token might be free again; None: never.
     """
-
-    def __init__(self, reason: TokenReason, *, retry_after: int | None = None) -> None:
-        """Keep the failed check as the error's reason."""
-        super().__init__(reason)
-        self.reason = reason
-        self.retry_after = retry_after
 
 
 class TokenStoreUnavailable(ReceiverError):
@@ -319,7 +314,7 @@ TokensReason = Literal[
 ]
 
 
-class TokensRefused(ReceiverError):
+class TokensRefused(Waiting[TokensReason]):
     """Tokens are not issued for this request.
 
     Args:
@@ -327,9 +322,3 @@ class TokensRefused(ReceiverError):
         message: what is wrong, by the member's name; default: the reason.
         retry_after: seconds after which to ask again; None: no use.
     """
-
-    def __init__(self, reason: TokensReason, message: str | None = None, *, retry_after: int | None = None) -> None:
-        """Keep the failed check as the error's reason."""
-        super().__init__(message or reason)
-        self.reason = reason
-        self.retry_after = retry_after
