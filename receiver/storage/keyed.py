@@ -226,7 +226,7 @@ def key_engine(url: str, *, size: int) -> AsyncEngine:
     """The engine of a `KeyStore`."""
     settings = {
         "default_transaction_isolation": "read committed",
-        "lock_timeout": "2s",
+        "lock_timeout": "500ms",
         "plan_cache_mode": "force_generic_plan",  # planning a claim takes longer than running it
     }
     return make_engine(url, name="receiver-keys", size=size, settings=settings)

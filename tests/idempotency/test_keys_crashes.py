@@ -5,25 +5,27 @@ import os
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeAlias
 
 import httpx
 import pytest
+from sqlalchemy.engine import make_url
 
 from receiver.embedded.ports import free_port
-from tests.conftest import execute
+from receiver.embedded.processes import wait_for
+from receiver.idempotency.keys.header import digest
+from tests.conftest import Servers, execute
 from tests.idempotency.refunds import EFFECTS
 from tests.ingress.ledger import Ledger, until
 
 ROOT = Path(__file__).parents[2]
 LEASE = 1.0
 REQUESTS = 1_000
-KEY = {"Idempotency-Key": "k-1", "Authorization": "a"}
 Said: TypeAlias = tuple[int, str | None]
-COUNT = "SELECT count(*) FROM public.refund"
+COUNT = "SELECT count(*) FROM public.refund WHERE key = $1"
 
 RUNS: Said = (201, None)
 REPLAYED: Said = (201, "true")
@@ -47,76 +49,97 @@ AT_ONCE = {"key_before_claim", "key_stored"}
 """Points with nothing to wait for."""
 
 
-@pytest.fixture
-def shops(database_url: str, redis_url: str) -> Ledger:
-    execute(database_url, EFFECTS)
-    return Ledger(database_url, redis_url)
+@pytest.fixture(scope="module")
+def shops(servers: Servers, template: str, make_database: Callable[[str | None], str]) -> Iterator[Ledger]:
+    """One database for all; each test has a key of its own."""
+    url = make_database(template)
+    execute(url, EFFECTS)
+    yield Ledger(url, servers.redis_url)
+    execute(servers.database_url, f"DROP DATABASE {make_url(url).database} WITH (FORCE)")
 
 
-@asynccontextmanager
-async def program(ledger: Ledger, failpoint: str = "") -> AsyncIterator[httpx.AsyncClient]:
-    """The shop as a program."""
+@pytest.fixture(scope="module")
+def alive(shops: Ledger) -> Iterator[str]:
+    """The address of a shop that nobody kills."""
+    with program(shops) as address:
+        yield address
+
+
+@contextmanager
+def program(ledger: Ledger, failpoint: str = "") -> Iterator[str]:
+    """The shop as a program; its address."""
     port = free_port(0)
     command = [sys.executable, "-m", "tests.idempotency.refunds", ledger.database_url, str(port), str(LEASE)]
-    env = {**os.environ, "RECEIVER_FAILPOINT": failpoint}
-    running = subprocess.Popen(command, cwd=ROOT, env=env)  # noqa: ASYNC220  starting it takes a moment
-    limits = httpx.Limits(max_connections=REQUESTS)
+    address = f"http://127.0.0.1:{port}"
+    running = subprocess.Popen(command, cwd=ROOT, env={**os.environ, "RECEIVER_FAILPOINT": failpoint})
+
+    def answers() -> bool:
+        assert running.poll() is None
+        try:
+            return httpx.get(address + "/docs").status_code == 200
+        except httpx.TransportError:
+            return False
+
     try:
-        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=60, limits=limits) as client:
-
-            async def answers() -> bool:
-                assert running.poll() is None
-                try:
-                    return (await client.get("/docs")).status_code == 200
-                except httpx.TransportError:
-                    return False
-
-            assert await until(answers, 30)
-            yield client
+        assert wait_for(answers, 30)
+        yield address
     finally:
         running.kill()
         running.wait()
 
 
-async def refund(client: httpx.AsyncClient, way: str) -> Said:
+def sent(key: str) -> dict[str, str]:
+    return {"Idempotency-Key": key, "Authorization": "a"}
+
+
+async def refund(client: httpx.AsyncClient, address: str, way: str, key: str) -> Said:
     """The status, and whether it is a replay or why it is refused."""
-    reply = await client.post(f"/refunds/{way}", json={}, headers=KEY)
+    reply = await client.post(f"{address}/refunds/{way}", json={}, headers=sent(key))
     return reply.status_code, reply.headers.get("idempotency-replayed") or reply.json().get("reason")
 
 
+async def effects(shops: Ledger, key: str) -> object:
+    return await shops.value(COUNT, digest("refunds", "a", key).hex())
+
+
 @pytest.mark.parametrize(("way", "point"), POINTS)
-async def test_killed(shops: Ledger, way: str, point: str) -> None:
-    effects, final = POINTS[way, point]
-    async with program(shops) as alive, program(shops, point) as victim:
-        with pytest.raises(httpx.TransportError):
-            await refund(victim, way)
-        assert await shops.value(COUNT) == effects
-        first = await refund(alive, way)
+async def test_killed(shops: Ledger, alive: str, way: str, point: str) -> None:
+    done, final = POINTS[way, point]
+    key = f"{way}-{point}"
+    async with httpx.AsyncClient(timeout=60) as client:
+        with program(shops, point) as victim, pytest.raises(httpx.TransportError):
+            await refund(client, victim, way, key)
+        assert await effects(shops, key) == done
+        seen = [await refund(client, alive, way, key)]
         if point in AT_ONCE or final == REPLAYED:
-            assert first == final
+            assert seen == [final]
         else:
-            assert first == RUNNING
-            seen = [first]
+            assert seen == [RUNNING]
 
             async def decided() -> bool:
-                seen.append(await refund(alive, way))
+                seen.append(await refund(client, alive, way, key))
                 return seen[-1] != RUNNING
 
             assert await until(decided, 10 * LEASE)
             assert seen[-1] == final
         after = LOST if final == LOST else REPLAYED
-        assert [await refund(alive, way) for _ in range(3)] == [after] * 3
-    assert await shops.value(COUNT) == 1
+        assert [await refund(client, alive, way, key) for _ in range(3)] == [after] * 3
+    assert await effects(shops, key) == 1
 
 
-async def test_a_thousand_at_once_over_two_servers(shops: Ledger) -> None:
-    async with program(shops) as first, program(shops) as second:
-        replies = await asyncio.gather(
-            *((first, second)[number % 2].post("/refunds/bare", json={}, headers=KEY) for number in range(REQUESTS))
-        )
+async def test_a_thousand_at_once_over_two_servers(shops: Ledger, alive: str) -> None:
+    limits = httpx.Limits(max_connections=REQUESTS)
+    with program(shops) as second:
+        async with httpx.AsyncClient(timeout=60, limits=limits) as client:
+            replies = await asyncio.gather(
+                *(
+                    client.post(f"{(alive, second)[number % 2]}/refunds/bare", json={}, headers=sent("k"))
+                    for number in range(REQUESTS)
+                )
+            )
     said = Counter(reply.status_code for reply in replies)
     assert set(said) <= {201, 409}
     assert len({reply.content for reply in replies if reply.status_code == 201}) == 1
     assert sum(reply.status_code == 201 and "idempotency-replayed" not in reply.headers for reply in replies) == 1
     assert {reply.json()["reason"] for reply in replies if reply.status_code == 409} <= {"key_running"}
-    assert await shops.value(COUNT) == 1
+    assert await effects(shops, "k") == 1
