@@ -73,7 +73,7 @@ class Guards(KeyedRoutes):
 
         Args:
             caller: a dependency of FastAPI's that raises for whom it may not be, and returns the name by which the rate
-                is counted; None: by the client's address.
+                is counted, a str, int or UUID; None: by the client's address.
         """
         self._caller = caller
 

@@ -3,12 +3,13 @@
 import datetime as dt
 from collections.abc import Callable
 from typing import Annotated, Final, Protocol
+from uuid import UUID
 
 import msgspec
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import Response
 
-from receiver.errors import ReceiverError, TokensRefused
+from receiver.errors import HandlerError, ReceiverError, TokensRefused
 from receiver.idempotency.desk import Issued, TokenDesk
 from receiver.idempotency.refusals import refusal
 
@@ -17,8 +18,8 @@ _LONGEST_BODY: Final = 4096
 _LONGEST_SCOPE: Final = 180
 
 Caller = Callable[..., object]
-"""A dependency of FastAPI's: says who asks, by a name that the rate is counted for, or raises what the client is
-answered. None: counted by the client's address."""
+"""A dependency of FastAPI's: says who asks, by a name that the rate is counted for (a str, int or UUID), or raises what
+the client is answered. None: counted by the client's address."""
 
 Scope = Annotated[str, msgspec.Meta(min_length=1, max_length=_LONGEST_SCOPE, pattern=r"^[^\x00-\x1f\x7f]+$")]
 
@@ -57,17 +58,26 @@ def token_routes(desks: Desks, caller: Caller | None, path: str = PATH) -> APIRo
     @router.post(path, status_code=201, response_class=Response)
     async def issue(request: Request, who: Annotated[object, Depends(caller or nobody)]) -> Response:
         """Issue tokens."""
+        name = _name(who, request)
         try:
             asked = _read(await _body(request))
-            address = request.client.host if request.client else "unknown"
-            issued = await desks.desk().issue_to(
-                f"caller:{who}" if who is not None else f"address:{address}", asked.scope, asked.ttl, asked.count
-            )
+            issued = await desks.desk().issue_to(name, asked.scope, asked.ttl, asked.count)
         except ReceiverError as error:
             return refusal(error)
         return Response(_told(issued), 201, {"Cache-Control": "no-store"}, media_type="application/json")
 
     return router
+
+
+def _name(who: object, request: Request) -> str:
+    """By what the rate is counted. An object would have another name in each request, and no rate at all."""
+    if who is None:
+        return f"address:{request.client.host if request.client else 'unknown'}"
+    if not isinstance(who, (str, int, UUID)):
+        raise HandlerError(
+            f"issue_tokens_to: the caller is a {type(who).__qualname__}; return a str, int, UUID or None"
+        )
+    return f"caller:{who}"
 
 
 def _read(body: bytes) -> TokenRequest:

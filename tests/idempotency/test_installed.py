@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Annotated
+from uuid import UUID
 
 import httpx
 import pytest
@@ -211,3 +212,13 @@ def test_websockets_have_no_tokens(redis_url: str, where: str) -> None:
     app.include_router(router, dependencies=guard if where == "inclusion" else [])
     with pytest.raises(HandlerError, match="/live: is a WebSocket"):
         receiver.install(app)
+
+
+@pytest.mark.parametrize(("who", "status"), [(object(), 500), ("a", 201), (7, 201), (UUID(int=7), 201), (None, 201)])
+async def test_a_caller_has_a_name(redis_url: str, who: object, status: int) -> None:
+    """An object is another one in each request: counted by it, the rate would hold nobody."""
+    receiver, app = shop(redis_url), FastAPI()
+    receiver.issue_tokens_to(lambda: who)
+    receiver.install(app, tokens="/tokens")
+    async with calling(app) as client:
+        assert (await client.post("/tokens", json={"scope": "orders"})).status_code == status
