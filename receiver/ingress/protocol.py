@@ -133,7 +133,10 @@ class CallbackProtocol(HttpToolsProtocol):
         self._in_head = False
         named = dict(self.headers)
         expects = named.get(b"expect", b"").lower() == b"100-continue"
-        source, token = (None, None) if expects else self._callback_source()
+        path = None if expects else self._callback_path()
+        source, token = None if path is None else self.intake.sources.get(path), None
+        if source is None and path is not None:
+            source, token = self._locked_source(path)
         if source is None:
             self._usual_way(expects=expects)
             return
@@ -220,19 +223,20 @@ class CallbackProtocol(HttpToolsProtocol):
         if isinstance(self.cycle, CallbackCycle) and self.cycle.unparsed is not None:
             self.cycle.feed_unparsed(rest, self.headers)
 
-    def _callback_source(self) -> tuple[Source | None, str | None]:
-        """The source of a plain callback and the token in its path; no source for all that is not one."""
+    def _callback_path(self) -> str | None:
+        """What stands behind the prefix in the path of a plain callback, or None for all that is not one."""
         if not self.url.startswith(_PREFIX) or self.parser.get_method() != b"POST":
-            return None, None
+            return None
         previous: RequestResponseCycle | None = self.cycle
         if previous is not None and not previous.response_complete:
-            return None, None  # pipelined: uvicorn keeps the order
+            return None  # pipelined: uvicorn keeps the order
         # A query or an escape in the path does not match a source's name, and so takes the other door.
-        path = self.url[len(_PREFIX) :].decode("latin-1")
-        source = self.intake.sources.get(path)
-        if source is None and "%" not in path and "?" not in path:
-            return self.intake.locked(path) or (None, None)
-        return source, None
+        return self.url[len(_PREFIX) :].decode("latin-1")
+
+    def _locked_source(self, path: str) -> tuple[Source | None, str | None]:
+        """Source and token of a path that holds both."""
+        plain = "%" not in path and "?" not in path  # else as above
+        return (self.intake.locked(path) if plain else None) or (None, None)
 
     def _usual_way(self, *, expects: bool) -> None:
         url, headers = self.url, self.headers

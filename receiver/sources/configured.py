@@ -73,16 +73,15 @@ class Source:
         Raises:
             VerificationError: it did not.
         """
-        proved = self.proved(callback, now)
-        return proved if self.lock is None else self.lock.opened(self, callback, proved, now)
-
-    def proved(self, callback: Callback, now: float) -> Verified:
-        """The same, whatever token came along: for what was once captured."""
         if not self.verified:
             return Verified(facts=self.provider.read(callback), secret=-1)
         if self.live is not None:
             return self.live.verify(callback, now)
         return self.provider.verify(callback, now)
+
+    def proved(self, callback: Callback, now: float) -> Verified:
+        """The same, whatever token came along: for what was once captured."""
+        return self.verify(callback, now)
 
     def address_end(self, now: float) -> str:
         """What stands behind the name in an address at `now` (Unix seconds): a new token, if one is wanted there."""
@@ -110,9 +109,35 @@ class Source:
 class _Brought(Source):
     """Of a provider that another package brings: what it reads is looked over before it is stored."""
 
+    def verify(self, callback: Callback, now: float) -> Verified:
+        """As `Source.verify`, and TypeError or ValueError where the class returns what it should not."""
+        return looked_over(super().verify(callback, now))
+
+
+class _Locked(Source):
+    """With a lock. A class of its own, since what has none should not even look for one."""
+
+    def verify(self, callback: Callback, now: float) -> Verified:
+        """As `Source.verify`, and the lock opened."""
+        proved = super().verify(callback, now)
+        return proved if self.lock is None else self.lock.opened(self, callback, proved, now)
+
     def proved(self, callback: Callback, now: float) -> Verified:
-        """As `Source.proved`, and TypeError or ValueError where the class returns what it should not."""
-        return looked_over(super().proved(callback, now))
+        """Without the lock."""
+        return super().verify(callback, now)
+
+
+class _BroughtLocked(_Locked, _Brought):
+    """Both: it is looked over first."""
+
+
+_KINDS: Final[Mapping[tuple[bool, bool], type[Source]]] = {
+    (True, False): Source,
+    (True, True): _Locked,
+    (False, False): _Brought,
+    (False, True): _BroughtLocked,
+}
+"""By whether the provider is built in, and whether there is a lock."""
 
 
 def build_sources(settings: Settings, folder: Path) -> dict[str, Source]:
@@ -171,7 +196,8 @@ def _source(name: str, settings: SourceSettings, whole: Settings, folder: Path) 
         live = LiveKeys(built, options, windows) if any(w.limited for w in windows.values()) else None
     except SettingsError as error:
         raise SettingsError(f"{prefix}.{error}") from None
-    return (Source if is_built_in(provider) else _Brought)(
+    lock = lock_of(prefix, settings, provider, callback_signer(whole, folder) if settings.token else None)
+    return _KINDS[is_built_in(provider), lock is not None](
         name=name,
         provider=built,
         verified=verified,
@@ -180,7 +206,7 @@ def _source(name: str, settings: SourceSettings, whole: Settings, folder: Path) 
         live=live,
         options=options,
         confirm=settings.confirm,
-        lock=lock_of(prefix, settings, provider, callback_signer(whole, folder) if settings.token else None),
+        lock=lock,
     )
 
 
