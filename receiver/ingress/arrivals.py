@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Sequence
 
+import msgspec
 import uuid_utils
 
 from receiver.events import Callback, Fact, Trust
@@ -46,8 +47,9 @@ def to_arrival(
         trust=fact.trust if source.verified else _of_unsigned(fact),
         secret=source.key_label(secret),
         owed=tuple((handler.name, None) for handler in handlers),
-        token=fact.token if fact.token is not None and fact.token.subject is not None else None,
     )
+    if fact.token is not None and fact.token.subject is not None:  # not above: Python makes a dict of over 15 names
+        arrival = msgspec.structs.replace(arrival, token=fact.token)
     return in_lanes(arrival, handlers, source.content)
 
 
