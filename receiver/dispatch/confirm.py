@@ -23,7 +23,7 @@ from receiver.dispatch.asking import Unconfirmed, again, outcome_of, paused, ref
 from receiver.dispatch.bounded import bounded
 from receiver.dispatch.circuit import Circuit, Told
 from receiver.dispatch.content import Readers, to_event
-from receiver.dispatch.parts import RECONNECT
+from receiver.dispatch.pauses import RECONNECT
 from receiver.dispatch.verdict import STOPPED, describe
 from receiver.errors import EmitError, HandlerError, StoreUnavailable
 from receiver.events import Event, parse_exactly

@@ -8,7 +8,7 @@ from typing import Final
 import structlog
 
 from receiver.dispatch.line import Line
-from receiver.dispatch.parts import RECONNECT
+from receiver.dispatch.pauses import RECONNECT
 from receiver.dispatch.quotas import Quotas
 from receiver.storage.leases import Ask, Claim, Lease, LeaseConnection
 

@@ -2,20 +2,15 @@
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import Protocol
 
 import msgspec
 
 from receiver.dispatch.circuit import Circuit, Told
+from receiver.dispatch.confirm import Confirmer
 from receiver.dispatch.content import Readers
-from receiver.handlers import Handler, Registry, RetryPolicy
+from receiver.handlers import Handler, Registry
 from receiver.storage.leases import Lease
-
-if TYPE_CHECKING:
-    from receiver.dispatch.confirm import Confirmer
-
-RECONNECT: Final = RetryPolicy(first=0.2, factor=2, cap=5)
-"""Pauses between tries to reach Postgres."""
 
 
 class Observer(Told, Protocol):

@@ -7,7 +7,8 @@ import structlog
 
 from receiver.dispatch import verdict
 from receiver.dispatch.call import stops_us
-from receiver.dispatch.parts import RECONNECT, Parts
+from receiver.dispatch.parts import Parts
+from receiver.dispatch.pauses import RECONNECT
 from receiver.errors import StoreUnavailable
 from receiver.handlers import Handler
 from receiver.storage.leases import Lease

@@ -10,7 +10,7 @@ import structlog
 
 from receiver.dispatch.content import Readers
 from receiver.dispatch.missing import missing, wanted
-from receiver.dispatch.parts import RECONNECT
+from receiver.dispatch.pauses import RECONNECT
 from receiver.handlers import Handler, Registry
 from receiver.observability.failpoints import failpoint
 from receiver.storage.selections import Cursor

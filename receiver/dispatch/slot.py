@@ -15,7 +15,8 @@ from receiver.dispatch.call import Caller, stops_us
 from receiver.dispatch.confirm import Answer, once_key
 from receiver.dispatch.content import to_event
 from receiver.dispatch.line import Line
-from receiver.dispatch.parts import RECONNECT, Call, Parts
+from receiver.dispatch.parts import Call, Parts
+from receiver.dispatch.pauses import RECONNECT
 from receiver.dispatch.recorder import Recorder
 from receiver.errors import HandlerTimedOut, LeaseLost, OnceBusy, StoreUnavailable
 from receiver.handlers import Handler
