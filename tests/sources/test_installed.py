@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from receiver.errors import SettingsError
+from receiver.errors import SettingsError, VerificationError
 from receiver.events import Callback, Verified
 from receiver.settings import made
 from receiver.sources import build_sources, find_provider, installed, provider_names
@@ -196,6 +196,24 @@ def test_what_it_may_have_read(install: Install) -> None:
     first, second = read.facts
     assert (first.body, first.fingerprint, second.odd, read.secret) == (b"b", bytes(16), "o", 0)
     assert first.occurred_at == dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
+
+
+@pytest.mark.parametrize(("read", "well"), [("(fact(),)", True), ("(fact(entity_id=7),)", False)])
+def test_one_behind_a_lock(install: Install, read: str, well: bool) -> None:
+    """It is looked over as ever, before its lock looks at what it has read; and it wants a token."""
+    install("acme = acme_module:Rogue", module=FULL + READING.format(read))
+    given = {"provider": "acme", "secrets": "s", "token": "url", "token_for": "entity"}
+    source = build_sources(made(sources={"a": given}, token_keys=["k" * 32]), Path())["a"]
+    token = source.address_end(0).removeprefix("/")
+    whole = Callback(method="POST", headers=[], body=b"{}", token=token)
+    if well:
+        assert source.verify(whole, 0).facts[0].token is not None
+        assert source.proved(whole, 0).facts[0].token is None
+        with pytest.raises(VerificationError, match="token_missing"):
+            source.verify(Callback(method="POST", headers=[], body=b"{}"), 0)
+    else:
+        with pytest.raises((TypeError, ValueError), match="entity_id"):
+            source.verify(whole, 0)
 
 
 def test_two_packages_with_one_name(install: Install) -> None:
