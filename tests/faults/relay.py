@@ -21,6 +21,7 @@ class Relay:
         self._target = make_url(url)
         self._server: asyncio.Server
         self._writers: set[asyncio.StreamWriter] = set()
+        self._deaf: set[asyncio.StreamWriter] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._flowing = asyncio.Event()
         self._flowing.set()
@@ -61,6 +62,11 @@ class Relay:
         for writer in self._writers:
             writer.transport.abort()
 
+    def cut_deaf(self) -> None:
+        """Break the connections that have lost something: so does TCP, which gives up or delivers."""
+        for writer in self._deaf:
+            writer.transport.abort()
+
     def lead_to(self, url: str) -> None:
         """Break every connection; new ones go to another server."""
         self._target = make_url(url)
@@ -77,6 +83,7 @@ class Relay:
                 await self._join(reader, writer)
         finally:
             self._writers.discard(writer)
+            self._deaf.discard(writer)
             writer.transport.abort()
 
     async def _join(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -106,7 +113,9 @@ class Relay:
             await asyncio.sleep(self.delay)
             await self._flowing.wait()
             lost = lost or self.losing
-            if not lost:
+            if lost:
+                self._deaf.add(writer)
+            else:
                 writer.write(part)
                 await writer.drain()
         writer.transport.abort()

@@ -99,6 +99,8 @@ async def lose_replies(scene: Scene) -> None:
         await asyncio.sleep(scene.draw.random())
     finally:
         relay.losing = False
+    await asyncio.sleep(scene.draw.random() * 3)
+    relay.cut_deaf()
 
 
 async def delay_replies(scene: Scene) -> None:
