@@ -5,8 +5,7 @@ MAKEFLAGS += --no-print-directory
 
 ARGS ?=
 VENV ?= .venv
-# Tests wait for programs and servers half of their time: two for each of two cores.
-WORKERS ?= 4
+WORKERS ?= 2
 PYTHON ?= $(shell for each in python3 python3.14 python3.13 python3.12 python3.11; do \
 	$$each -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$each && break; done)
 

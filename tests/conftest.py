@@ -33,11 +33,19 @@ class Servers:
     redis_url: str
 
 
+LONGEST = ("test_soak.py", "test_environment.py")
+
+
 def choice() -> str:
     """Given URLs, else containers where asked for, else the embedded servers."""
     if DATABASE in os.environ and REDIS in os.environ:
         return "given URLs"
     return "containers" if os.environ.get(CONTAINERS) == "1" else "embedded"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest files begin first: begun last, one worker would wait for another."""
+    items.sort(key=lambda item: item.path.name not in LONGEST)
 
 
 def pytest_report_header() -> str:
