@@ -1,26 +1,19 @@
 """What a route says to be run once for each issued token: a dependency of FastAPI's, and a decorator."""
 
 from collections.abc import AsyncIterator, Callable
-from typing import Annotated, Final, ParamSpec, Protocol, TypeVar
+from typing import Annotated, Final, ParamSpec, TypeVar
 
 from fastapi import Request
 from fastapi.params import Depends
 
 from receiver.idempotency.claim import Claim
-from receiver.idempotency.desk import TokenDesk
+from receiver.idempotency.desk import Desks
 from receiver.idempotency.parameter import with_parameter
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 HEADER: Final = "Idempotency-Token"
-
-
-class Desks(Protocol):
-    """Where the desk of the running application is found."""
-
-    def desk(self) -> TokenDesk:
-        """The desk. Raises SettingsError where nothing runs."""
 
 
 class Idempotent(Depends):

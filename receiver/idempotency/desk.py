@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Final, Literal, TypeAlias
+from typing import Final, Literal, Protocol, TypeAlias
 
 from receiver.errors import TokenError, TokenReason, TokensRefused, TokenStoreUnavailable
 from receiver.idempotency.claim import Claim
@@ -150,3 +150,10 @@ class TokenDesk:
             if self._without_redis == "accept":
                 return Taken.LOST
             raise
+
+
+class Desks(Protocol):
+    """Where the desk of the running application is found."""
+
+    def desk(self) -> TokenDesk:
+        """The desk. Raises SettingsError where nothing runs."""

@@ -2,7 +2,7 @@
 
 import datetime as dt
 from collections.abc import Callable
-from typing import Annotated, Final, Protocol
+from typing import Annotated, Final
 from uuid import UUID
 
 import msgspec
@@ -10,7 +10,7 @@ from fastapi import APIRouter, Depends, Request
 from fastapi.responses import Response
 
 from receiver.errors import HandlerError, ReceiverError, TokensRefused
-from receiver.idempotency.desk import Issued, TokenDesk
+from receiver.idempotency.desk import Desks, Issued
 from receiver.idempotency.refusals import refusal
 
 PATH: Final = "/tokens"
@@ -33,13 +33,6 @@ class TokenRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     """Seconds for which they are to be good."""
     count: Annotated[int, msgspec.Meta(ge=1)] = 1
     """How many."""
-
-
-class Desks(Protocol):
-    """Where the desk of the running application is found."""
-
-    def desk(self) -> TokenDesk:
-        """The desk. Raises SettingsError where nothing runs."""
 
 
 def token_routes(desks: Desks, caller: Caller | None, path: str = PATH) -> APIRouter:

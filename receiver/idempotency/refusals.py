@@ -3,12 +3,11 @@
 from collections.abc import Mapping
 from typing import Final
 
-import msgspec
 from starlette.responses import Response
 
+from receiver import problems
 from receiver.errors import ReceiverError, TokenError, TokensRefused
 
-_TYPE: Final = "urn:receiver:problem:"
 _UNAVAILABLE: Final = 503
 _AGAIN_SECONDS: Final = 5
 
@@ -46,14 +45,12 @@ def refusal(error: ReceiverError) -> Response:
         error: its reason is one of `PROBLEMS`.
     """
     status, title = PROBLEMS[error.reason]
-    told = {"type": _TYPE + error.reason, "title": title, "status": status, "reason": error.reason}
     detail = str(error)
-    if detail and detail != error.reason:
-        told["detail"] = detail
+    told = problems.details(error.reason, status, title, {"detail": detail} if detail not in {"", error.reason} else {})
     wait = error.retry_after if isinstance(error, (TokenError, TokensRefused)) else None
     if error.reason in _SOON:
         wait = 1
     elif wait is None and status == _UNAVAILABLE:
         wait = _AGAIN_SECONDS
     headers = {"Cache-Control": "no-store"} | ({} if wait is None else {"Retry-After": str(wait)})
-    return Response(msgspec.json.encode(told), status, headers, media_type="application/problem+json")
+    return Response(told, status, headers, media_type=problems.CONTENT_TYPE)

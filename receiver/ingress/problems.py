@@ -3,10 +3,9 @@
 from collections.abc import Mapping
 from typing import Final
 
-import msgspec
+from receiver import problems
 
-TYPE: Final = "urn:receiver:problem:"
-CONTENT_TYPE: Final = b"application/problem+json"
+CONTENT_TYPE: Final = problems.CONTENT_TYPE.encode()
 RETRY_AFTER_SECONDS: Final = 5
 
 _UNVERIFIED: Final = (401, "The callback is not what its provider signed.")
@@ -45,4 +44,4 @@ def problem(reason: str, extra: Mapping[str, str]) -> bytes:
     Nothing of the callback is echoed, and nothing that would help to forge one.
     """
     status, title = PROBLEMS.get(reason, _UNVERIFIED)
-    return msgspec.json.encode({"type": TYPE + reason, "title": title, "status": status, "reason": reason, **extra})
+    return problems.details(reason, status, title, extra)
