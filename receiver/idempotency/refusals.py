@@ -6,7 +6,7 @@ from typing import Final
 from starlette.responses import Response
 
 from receiver import problems
-from receiver.errors import ReceiverError, TokenError, TokensRefused
+from receiver.errors import ReceiverError, Waiting
 
 _UNAVAILABLE: Final = 503
 _AGAIN_SECONDS: Final = 5
@@ -47,7 +47,7 @@ def refusal(error: ReceiverError) -> Response:
     status, title = PROBLEMS[error.reason]
     detail = str(error)
     told = problems.details(error.reason, status, title, {"detail": detail} if detail not in {"", error.reason} else {})
-    wait = error.retry_after if isinstance(error, (TokenError, TokensRefused)) else None
+    wait = error.retry_after if isinstance(error, Waiting) else None
     if error.reason in _SOON:
         wait = 1
     elif wait is None and status == _UNAVAILABLE:
