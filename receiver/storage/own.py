@@ -28,6 +28,9 @@ CUT: Final = (
 UNREACHABLE: Final = (*CUT, asyncpg.PostgresError, SQLAlchemyError)
 """What may be raised while connecting."""
 
+OPEN_SECONDS: Final = 10.0
+"""To connect and prepare. Only the first part of it has a limit of its own, and a reply may be lost in any."""
+
 # The process id alone might be another's by the time that it is used.
 _END: Final = """
 SELECT format('SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid = %s AND backend_start = %L',
@@ -61,8 +64,16 @@ class OwnConnection:
             prepare: SQL to run first.
 
         Raises:
-            StoreUnavailable: Postgres cannot be reached.
+            StoreUnavailable: Postgres cannot be reached, or does not answer in time.
         """
+        try:
+            async with asyncio.timeout(OPEN_SECONDS):
+                return await cls._open(engine, prepare)
+        except TimeoutError as error:
+            raise StoreUnavailable("Postgres does not answer") from error
+
+    @classmethod
+    async def _open(cls, engine: AsyncEngine, prepare: str) -> Self:
         try:
             asynchronous = await engine.connect()
             raw = await raw_connection(asynchronous)
@@ -75,6 +86,8 @@ class OwnConnection:
             await raw.execute(prepare)
         except BaseException as error:
             await made.discard()
+            if isinstance(error, CUT):
+                raise StoreUnavailable("Postgres cut the connection") from error
             if isinstance(error, UNREACHABLE):
                 raise StoreUnavailable("Postgres has no schema of ours that fits; run `receiver migrate`") from error
             raise

@@ -29,6 +29,8 @@ class Relay:
         """Seconds by which each reply is late."""
         self.losing = False
         """Replies of connections that say something meanwhile are lost, and all that these say later."""
+        self.losing_after: int | None = None
+        """Begin with that when so many more parts of replies have passed; None: not by itself."""
 
     async def __aenter__(self) -> Self:
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
@@ -112,6 +114,7 @@ class Relay:
         while part := await reader.read(CHUNK):
             await asyncio.sleep(self.delay)
             await self._flowing.wait()
+            self._count()
             lost = lost or self.losing
             if lost:
                 self._deaf.add(writer)
@@ -119,3 +122,8 @@ class Relay:
                 writer.write(part)
                 await writer.drain()
         writer.transport.abort()
+
+    def _count(self) -> None:
+        if self.losing_after is not None:
+            self.losing = self.losing or self.losing_after == 0
+            self.losing_after = max(0, self.losing_after - 1)

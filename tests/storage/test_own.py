@@ -5,14 +5,22 @@ from collections.abc import Awaitable, Callable
 
 import asyncpg
 import pytest
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from receiver.errors import StoreUnavailable
 from receiver.inbox.faults import CUT
 from receiver.storage.engine import Connection, make_engine
 from receiver.storage.own import OwnConnection
+from tests.faults.relay import Relay
+from tests.ingress.ledger import until
 
 SESSIONS = 40
 """asyncpg notices in several ways, depending on the moment; each was seen in a third of the sessions."""
+
+
+FEWEST_REPLIES = 4
+"""Of those that opening takes: to who comes, to the password, to the first question and to the second."""
+GONE = "SELECT count(*) = 0 FROM pg_stat_activity WHERE application_name = 'deaf' AND datname = current_database()"
 
 
 async def ended_some_time(killer: Connection, pid: int, number: int) -> None:
@@ -50,3 +58,51 @@ async def test_a_session_that_ends_leaves_a_flush_unknown(database_url: str) -> 
         await ending
         connection.terminate()
     await killer.close()
+
+
+async def opens(engine: AsyncEngine) -> bool:
+    """Whether a connection can be opened; it is closed again."""
+    try:
+        own = await OwnConnection.open(engine)
+    except StoreUnavailable:
+        return False
+    await own.discard()
+    return True
+
+
+async def survives_loss(database_url: str, heard: int, patch: pytest.MonkeyPatch, *, first: bool = False) -> bool:
+    """Whether a connection opens that loses all replies but so many; after that another one must, at once.
+
+    Args:
+        database_url: of the server.
+        heard: replies that it gets.
+        patch: makes it impatient.
+        first: of its engine, of which more is asked.
+    """
+    watcher = await asyncpg.connect(database_url)
+
+    async def gone() -> bool:
+        return bool(await watcher.fetchval(GONE))
+
+    async with Relay(database_url) as relay, asyncio.timeout(10):
+        engine = make_engine(relay.url, name="deaf", size=1)
+        assert first or await opens(engine)
+        relay.losing_after = heard
+        with patch.context() as impatient:
+            impatient.setattr("receiver.storage.own.OPEN_SECONDS", 0.3)
+            opened = await opens(engine)
+        relay.losing, relay.losing_after = False, None
+        assert await opens(engine)
+        await engine.dispose()
+        assert await until(gone)
+    await watcher.close()
+    return opened
+
+
+async def test_an_open_that_loses_replies_is_given_up(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From whichever reply on; its place in the pool is free, and no session stays."""
+    assert not await survives_loss(database_url, 2 * FEWEST_REPLIES, monkeypatch, first=True)
+    heard = 0
+    while not await survives_loss(database_url, heard, monkeypatch):
+        heard += 1
+    assert heard >= FEWEST_REPLIES
