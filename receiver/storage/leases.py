@@ -12,12 +12,16 @@ from typing import Final
 
 import asyncpg
 import msgspec
+import structlog
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from receiver.errors import StoreUnavailable
 from receiver.events import Trust
 from receiver.storage import claims
 from receiver.storage.engine import make_engine
 from receiver.storage.own import KeptConnection, OwnConnection
+
+log = structlog.get_logger(__name__)
 
 _ANSWER_SECONDS: Final = 10.0
 _SUSPECT_AFTER: Final = 2
@@ -131,27 +135,40 @@ class LeaseConnection:
         which catches a handler that kills its worker.
 
         Raises:
-            StoreUnavailable: Postgres cannot be reached, or did not answer; what it leased then will run out.
+            StoreUnavailable: Postgres cannot be reached, or did not answer. What it leased then without telling will
+                run out.
         """
-        async with self._kept.use() as own:
-            rows = await own.raw.fetch(
-                claims.CLAIM,
-                list(asked),
-                [ask.most for ask in asked.values()],
-                self._length,
-                self._worker,
-                _SUSPECT_AFTER,
-                suspects,
-                [ask.look for ask in asked.values()],
-                timeout=_ANSWER_SECONDS,
-            )
-            seen = Counter(row[1] for row in rows)
-            leased = [row for row in rows if row[2] is not None]
-            candidates = [row for row in rows if row[2] is None]
-            if candidates:
-                leased += await self._lease_heads(own, candidates, asked)
+        leased: list[asyncpg.Record] = []
+        seen: Counter[str] = Counter()
+        try:
+            async with self._kept.use() as own:
+                rows = await self._claim(own, asked, suspects=suspects)
+                seen.update(row[1] for row in rows)
+                leased += [row for row in rows if row[2] is not None]
+                candidates = [row for row in rows if row[2] is None]
+                if candidates:
+                    leased += await self._lease_heads(own, candidates, asked)
+        except StoreUnavailable as error:
+            # What needs no lane is committed before the lanes are looked at: lost here, it would have to run out.
+            if not leased:
+                raise
+            log.warning("lanes_not_leased", error=type(error.__cause__ or error).__name__)
         leased.sort(key=_turn)
         return Claim(leases=tuple(_lease(row) for row in leased), seen=seen)
+
+    async def _claim(self, own: OwnConnection, asked: Mapping[str, Ask], *, suspects: bool) -> Sequence[asyncpg.Record]:
+        """Lease and commit what has no lane; that, and the candidates for the second step."""
+        return await own.raw.fetch(
+            claims.CLAIM,
+            list(asked),
+            [ask.most for ask in asked.values()],
+            self._length,
+            self._worker,
+            _SUSPECT_AFTER,
+            suspects,
+            [ask.look for ask in asked.values()],
+            timeout=_ANSWER_SECONDS,
+        )
 
     async def _lease_heads(
         self, own: OwnConnection, candidates: Sequence[asyncpg.Record], asked: Mapping[str, Ask]

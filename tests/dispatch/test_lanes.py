@@ -31,6 +31,10 @@ WAITS_FOR_LANE = """
 SELECT count(*) > 0 FROM pg_locks JOIN pg_database ON pg_database.oid = database
 WHERE locktype = 'advisory' AND NOT granted AND datname = current_database()
 """
+END_WHO_WAITS = """
+SELECT count(pg_terminate_backend(pid)) = 1 FROM pg_stat_activity
+WHERE application_name = 'receiver-leases' AND datname = current_database() AND wait_event_type = 'Lock'
+"""
 RUN_OUT = "UPDATE receiver.dispatch SET due_at = now() - interval '1 second' WHERE event_id = $1"
 DEAD = Failure(dead=True, delay=0, reason="handler_raised", error=None)
 BLOCKING = Failure(dead=True, delay=0, reason="handler_raised", error=None, blocks=True)
@@ -172,6 +176,21 @@ async def test_older_one_that_commits_between_look_and_claim_is_not_overtaken(la
     own.say = say_late  # type: ignore[method-assign]
     assert await lanes.taken() == []  # the head was not among what was seen: the next claim takes it
     own.say = plain  # type: ignore[method-assign]
+    assert await lanes.taken() == [1]
+
+
+async def test_session_that_ends_at_the_lanes_keeps_what_was_leased_before(lanes: Lanes, database_url: str) -> None:
+    """That is committed by then: whoever lost it would stand still until it had run out."""
+    await lanes.deliver(1)
+    free = await lanes.shop.deliver()
+    other = await asyncpg.connect(database_url)
+    async with other.transaction():
+        await other.execute("LOCK TABLE receiver.lane")
+        looking = asyncio.create_task(lanes.take())
+        await lanes.shop.until(END_WHO_WAITS)
+        assert [lease.event_id for lease in await looking] == [free]
+        assert await lanes.states() == {1: "ready"}
+    await other.close()
     assert await lanes.taken() == [1]
 
 
