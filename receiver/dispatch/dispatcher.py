@@ -1,7 +1,7 @@
 """Puts feed and slots together: start, heartbeat, drain."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
@@ -156,7 +156,7 @@ class Dispatcher:
             await asyncio.wait(pending, timeout=_LAST_SECONDS)
 
     async def _beat(self) -> None:
-        """Keep alive what waits for a slot, and the transactions whose handlers are busy elsewhere.
+        """Keep alive what waits for a slot, and transactions whose handlers are busy elsewhere; end those of nobody.
 
         A run needs no renewal: the lock on its dispatch keeps others off, for as long as its transaction lives.
         """
@@ -166,10 +166,8 @@ class Dispatcher:
                 touch = asyncio.create_task(slot.touch())
                 self._touches.add(touch)
                 touch.add_done_callback(self._touches.discard)
-            try:
-                await self._leases.renew(list(self._feed.held))
-            except Exception as error:  # noqa: BLE001 - a fault of ours must not end the heartbeat in silence
-                log.warning("leases_not_renewed", error=type(error.__cause__ or error).__name__)
+            await _tried(self._leases.renew(list(self._feed.held)), "leases_not_renewed")
+            await _tried(self._leases.end_deaf(), "deaf_sessions_not_ended")
 
     async def _give_back(self) -> None:
         await self._return(self._feed.drain())
@@ -184,3 +182,10 @@ class Dispatcher:
         """Look again when a retry falls due, if that is before the next poll."""
         if seconds < self._limits.poll_seconds:
             asyncio.get_running_loop().call_later(seconds, self._heard.set)
+
+
+async def _tried(call: Awaitable[None], failed: str) -> None:
+    try:
+        await call
+    except Exception as error:  # noqa: BLE001 - a fault of ours must not end the heartbeat in silence
+        log.warning(failed, error=type(error.__cause__ or error).__name__)

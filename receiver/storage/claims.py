@@ -142,3 +142,16 @@ SET state = 'ready', due_at = now(), attempts = t.attempts
 FROM unnest($1::uuid[], $2::text[], $3::int[], $4::int[]) AS t(event_id, handler, epoch, attempts)
 WHERE d.event_id = t.event_id AND d.handler = t.handler AND d.epoch = t.epoch AND d.state || '' = 'leased'
 """
+
+# Between the parts of one statement (Parse, Bind, Execute) PostgreSQL has no limit of its own: the session is active,
+# not idle in its transaction, and a statement's time-out does not end a wait for the client. One is there for
+# microseconds, unless its client is frozen or an answer to it was lost. What COPY brings in may come as slowly as it
+# likes. Ended is what is selected, not in the condition: of that, a plan may try any part first.
+END_DEAF: Final = """
+SELECT pid, application_name, extract(epoch FROM clock_timestamp() - state_change)::float8, pg_terminate_backend(pid)
+FROM pg_stat_activity AS a
+WHERE usename = session_user AND datname = current_database() AND starts_with(application_name, 'receiver-')
+    AND state = 'active' AND wait_event = 'ClientRead' AND xact_start IS NOT NULL
+    AND state_change < clock_timestamp() - $1::interval
+    AND NOT EXISTS (SELECT FROM pg_stat_progress_copy AS c WHERE c.pid = a.pid)
+"""

@@ -206,13 +206,24 @@ class LeaseConnection:
         """
         await self._fetch(claims.GIVE_BACK, *_columns(leases), [lease.attempt - 1 for lease in leases])
 
+    async def end_deaf(self) -> None:
+        """End sessions of ours, of whichever program, whose transaction waits within a statement for a lease by now.
+
+        Their client has not heard an answer, or is frozen. Nobody else would end them, nor free what they lock.
+
+        Raises:
+            StoreUnavailable: Postgres cannot be reached, or did not answer.
+        """
+        for pid, name, seconds, _ in await self._fetch(claims.END_DEAF, self._length):
+            log.warning("deaf_session_ended", pid=pid, application_name=name, seconds=round(seconds, 1))
+
     async def close(self) -> None:
         """Close the connection."""
         await self._kept.close()
 
-    async def _fetch(self, statement: str, *values: object) -> None:
+    async def _fetch(self, statement: str, *values: object) -> Sequence[asyncpg.Record]:
         async with self._kept.use() as own:
-            await own.raw.fetch(statement, *values, timeout=_ANSWER_SECONDS)
+            return await own.raw.fetch(statement, *values, timeout=_ANSWER_SECONDS)
 
 
 def _lanes(candidates: Sequence[asyncpg.Record], asked: Mapping[str, Ask]) -> set[int]:

@@ -17,6 +17,7 @@ from receiver.events import Event
 from receiver.handlers import Confirmation, RetryPolicy
 from receiver.handlers.handler import Function
 from receiver.settings import Settings
+from receiver.storage.engine import raw_connection
 from receiver.worker import Worker
 
 receiver = Receiver(retry=RetryPolicy(first=0.05, factor=1, cap=0.05, attempts=3))
@@ -70,6 +71,14 @@ def wait_sync(event: Event, tx: Session) -> None:
 async def freeze(event: Event, tx: AsyncSession) -> None:
     """Write an effect, then stop the whole process until somebody continues it."""
     await _write(event, tx)
+    os.kill(os.getpid(), signal.SIGSTOP)
+    await _write(event, tx)
+
+
+async def freeze_within(event: Event, tx: AsyncSession) -> None:
+    """The same within a statement, between its parts."""
+    await _write(event, tx)
+    await (await raw_connection(await tx.connection())).prepare("SELECT 'within'")
     os.kill(os.getpid(), signal.SIGSTOP)
     await _write(event, tx)
 
@@ -155,6 +164,7 @@ async def main(database_url: str, redis_url: str, handlers: str) -> None:
             wait,
             wait_sync,
             freeze,
+            freeze_within,
             charge,
             emits,
             hear,
