@@ -52,6 +52,8 @@ def _condition(transition: Transition) -> str:
         f"NEW.epoch = coalesce(OLD.epoch, 0) + {int(transition.rises)}",
         " OR ".join(_of_attempts(attempts) for attempts in sorted(transition.attempts)),
     ]
+    if transition.at_once:
+        parts.append("OLD.due_at = now()")  # which is the time of this transaction, and was set by it
     if transition.expired:
         parts.append("OLD.due_at <= now()")
     return " AND ".join(f"({part})" for part in parts)

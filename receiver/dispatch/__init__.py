@@ -2,7 +2,7 @@
 
 Reading order: `dispatcher` (start, heartbeat, drain), `feed` (what is leased and how far ahead), `bench` (the slots,
 and what replaces one whose handler will not stop), `line` (what waits for them), `parts` (what slots share), `slot`
-(one run from fence to outcome), `confirm` (what is asked first; with `asking` and `bounded`), `recorder` (how it
+(one run from lease to outcome), `confirm` (what is asked first; with `asking` and `bounded`), `recorder` (how it
 failed), `batch` (several in one transaction), `call` (the handler itself), `threads` (a handler that is a plain
 function), `verdict` (what a failure comes to), `content` (from a row to the event that a handler is given), `presence`
 (what operators are told), `standstill` (a handler that stops the whole loop), `pauses` (when Postgres is away).

@@ -75,8 +75,7 @@ class Batches:
 
     async def _pass(self, leases: Sequence[Lease], handler: Handler, *, careful: bool) -> Ran | None:
         """Run them once; None: one failed, all is rolled back, and savepoints will tell which."""
-        if not await self._connection.begin_together(leases):
-            return Ran(alone=list(leases))
+        await self._connection.begin_together()
         ran = Ran()
         for position, lease in enumerate(leases):
             try:
@@ -84,6 +83,7 @@ class Batches:
             except StoreUnavailable:
                 raise
             except TransactionEnded as error:
+                await self._connection.open()
                 return await self._ended(leases, position + 1, error)
             except BaseException as error:
                 if stops_us(error):
@@ -113,9 +113,8 @@ class Batches:
         if spoiled:
             await self._connection.discard()
         await self._connection.open()
-        if await self._connection.has_ended(leases[position], leases):
-            return await self._ended(leases, position + 1, verdict.ended_before(error))
-        await self._connection.roll_back()
+        if await self._connection.has_ended():
+            return _ended(leases, position + 1, verdict.ended_before(error))
         if not spoiled and not careful:
             return None
         return Ran(failed={leases[position]: error}, alone=[*leases[:position], *leases[position + 1 :]])
@@ -135,7 +134,7 @@ class Batches:
             return ran
         failpoint("worker_before_commit")
         try:
-            await self._connection.succeed_together(leases, ran.succeeded)
+            await self._connection.succeed_together(ran.succeeded)
         except TransactionEnded as error:
             return await self._ended(leases, len(leases), error)
         except StoreUnavailable:
@@ -148,6 +147,12 @@ class Batches:
         return ran
 
     async def _ended(self, leases: Sequence[Lease], count: int, error: TransactionEnded) -> Ran:
-        """A handler ended the transaction: what the first `count` wrote may be out, and must not be written again."""
-        await self._connection.roll_back()
-        return Ran(failed=dict.fromkeys(leases[:count], error), alone=list(leases[count:]))
+        """The transaction is not ours any more, or a dispatch is not; `count` handlers have run."""
+        if await self._connection.has_ended():
+            return _ended(leases, count, error)
+        return Ran(alone=list(leases))  # nothing is out: whose fault it is will be seen when they are run alone
+
+
+def _ended(leases: Sequence[Lease], count: int, error: TransactionEnded) -> Ran:
+    """A handler committed by SQL of its own: what the first `count` wrote is out, and must not be written again."""
+    return Ran(failed=dict.fromkeys(leases[:count], error), alone=list(leases[count:]))

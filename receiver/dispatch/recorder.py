@@ -45,7 +45,11 @@ class Recorder:
         cut = not self._connection.alive
         if verdict.spoiled(error):
             await self._connection.discard()
-        if alone and await self._has_ended(lease):
+        if alone and await self._has_succeeded(lease):
+            if self._connection.committing:
+                self._parts.observer.ran(handler.name, "succeeded", elapsed)
+                log.info("commit_found", event_id=str(lease.event_id), handler=handler.name, error=type(error).__name__)
+                return
             error = verdict.ended_before(error)
         if stops_us(error) and self._parts.stopping():
             failure = verdict.stopped(error)
@@ -91,10 +95,10 @@ class Recorder:
             error=type(error).__name__,
         )
 
-    async def _has_ended(self, lease: Lease) -> bool:
+    async def _has_succeeded(self, lease: Lease) -> bool:
         try:
             await self._connection.open()
-            return await self._connection.has_ended(lease)
+            return await self._connection.has_succeeded(lease)
         except StoreUnavailable:
             await self._connection.discard()
             return False

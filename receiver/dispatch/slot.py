@@ -1,4 +1,4 @@
-"""One slot of a worker: runs one leased dispatch after another, each in its fenced transaction."""
+"""One slot of a worker: runs one leased dispatch after another, each in its own transaction."""
 
 import asyncio
 import time
@@ -124,7 +124,7 @@ class Slot:
             return None
 
     async def _run(self, lease: Lease, line: Line) -> Lease | None:
-        """Run the dispatch from fence to outcome. What goes wrong is recorded, not raised.
+        """Run the dispatch, from its lease to its outcome. What goes wrong is recorded, not raised.
 
         Cancelled, it rolls back, makes the dispatch due at once and raises.
 
@@ -145,7 +145,7 @@ class Slot:
             skipped = answer is not None and await self._is_done(lease, stored, answer)
             if not skipped:
                 await self._handle(lease, handler, stored, answer)
-            following = await self._succeed(lease, line, skipped=skipped)
+            following = await self._succeed(lease, time.perf_counter() - started, line, skipped=skipped)
         except BaseException as error:
             if self._left:
                 raise
@@ -238,7 +238,7 @@ class Slot:
         if lease is self._begun:
             self._begun = None
             return lease.event
-        return await self._reached(lambda: self._fence(lease, handler, counted=counted))
+        return await self._reached(lambda: self._enter(lease, handler, counted=counted))
 
     async def _reached(self, ask: Callable[[], Awaitable[_T]]) -> _T:
         """Ask Postgres on an open connection, until it answers."""
@@ -253,7 +253,7 @@ class Slot:
                 await self._connection.discard()
                 await asyncio.sleep(RECONNECT.delay(tries, self._parts.draw()))
 
-    async def _fence(self, lease: Lease, handler: Handler, *, counted: bool) -> StoredEvent | None:
+    async def _enter(self, lease: Lease, handler: Handler, *, counted: bool) -> StoredEvent | None:
         exhausted = self._exhausted(lease)
         if lease.event is None or exhausted:
             await self._recorder.bury(lease, handler, verdict.EXHAUSTED if exhausted else verdict.EVENT_GONE)
@@ -277,12 +277,12 @@ class Slot:
             if self._left:  # nobody waits for this any more, and another slot has recorded it
                 raise asyncio.CancelledError
 
-    async def _succeed(self, lease: Lease, line: Line, *, skipped: bool) -> Lease | None:
+    async def _succeed(self, lease: Lease, elapsed: float, line: Line, *, skipped: bool) -> Lease | None:
         """Commit, and in the same round trip begin what is to be run next."""
         following = self._next(line)
         failpoint("worker_before_commit")
         try:
-            if await self._connection.succeed(lease, following, skipped=skipped):
+            if await self._connection.succeed(lease, following, elapsed=elapsed, skipped=skipped):
                 self._begun = following
         except BaseException:
             if following is not None:

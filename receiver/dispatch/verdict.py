@@ -50,7 +50,8 @@ def judge(error: BaseException, run: Tried, options: Options, draw: float, *, cu
     told, blocks, policy = describe(error), options.on_dead == "block", options.policy
     # What a handler committed by SQL of its own is out: another run would do it again.
     if isinstance(error, (Dead, TransactionEnded)):
-        return Failure(dead=True, delay=0, reason=reason_of(error), error=told, blocks=blocks)
+        ended = isinstance(error, TransactionEnded)
+        return Failure(dead=True, delay=0, reason=reason_of(error), error=told, blocks=blocks, ended=ended)
     if isinstance(error, OnceBusy):
         return Failure(dead=False, delay=_BUSY_SECONDS * (1 + draw), reason=error.reason, error=None, counts=False)
     if isinstance(error, NotYet):

@@ -5,28 +5,22 @@
 
 from collections.abc import Sequence
 
-from receiver.errors import TransactionEnded
 from receiver.storage import together
 from receiver.storage.leases import Lease
-from receiver.storage.runs import ENDED, RunConnection
+from receiver.storage.runs import RunConnection
 
 
 class BatchConnection(RunConnection):
     """A `RunConnection` for batches too: between `begin_together` and `succeed_together` handlers run one by one."""
 
-    async def begin_together(self, leases: Sequence[Lease]) -> bool:
-        """Begin the transaction of a batch and lock its dispatches; False, and no transaction, if one is not ours.
+    _begun = ""
+    """The transaction of the batch, as Postgres names it."""
 
-        Args:
-            leases: of one handler, no suspects, at most one of each lane.
-
-        Raises:
-            StoreUnavailable: the connection cannot be used.
-        """
-        if await self._ask(together.fence(leases)) == f"SELECT {len(leases)}":
-            return True
-        await self.roll_back()
-        return False
+    async def begin_together(self) -> None:
+        """Begin the transaction of a batch. Raises StoreUnavailable."""
+        await self._ask("BEGIN")
+        self._begun = str(await self._tell(together.BEGUN))
+        self.committing = False
 
     async def mark(self) -> None:
         """Set the savepoint to which `unmark` takes a batch back. Raises StoreUnavailable."""
@@ -47,8 +41,6 @@ class BatchConnection(RunConnection):
         own = self._opened()
         async with self._touching:
             self._end_loan(own)
-            if not own.raw.is_in_transaction():
-                raise TransactionEnded(ENDED)
             if marked:
                 await self._commit(own, together.RELEASE)
         return self.emitted
@@ -63,15 +55,25 @@ class BatchConnection(RunConnection):
         self._forget_loan()
         await self._commit(self._opened(), together.UNDO)
 
-    async def succeed_together(self, begun: Sequence[Lease], leases: Sequence[Lease]) -> None:
+    async def succeed_together(self, leases: Sequence[Lease]) -> None:
         """Record the success of a batch and commit.
 
         Args:
-            begun: what `begin_together` was given.
-            leases: those of them that succeeded.
+            leases: those that succeeded; of one handler, no suspects, at most one of each lane.
 
         Raises:
+            TransactionEnded: this is another transaction, or one of them is not ours any more.
             as `succeed`.
         """
         async with self._touching:
-            await self._commit(self._opened(), together.succeed(begun, leases))
+            self.committing = True
+            await self._commit(self._opened(), together.succeed(self._begun, leases))
+
+    async def has_ended(self) -> bool:
+        """Roll back what is open; whether what was begun together is committed all the same.
+
+        Raises:
+            StoreUnavailable: the connection cannot be used.
+        """
+        await self.roll_back()
+        return bool(await self._tell(together.COMMITTED, self._begun))

@@ -54,6 +54,11 @@ class Loan:
         """The handler has emitted something that handlers want."""
         return self._lent is not None and any(arrival.owed for arrival in emitted(self._lent))
 
+    @property
+    def doubtful(self) -> bool:
+        """The handler may have ended the transaction, or gone on in one that had failed, without our knowing."""
+        return self._root is not None or (self._raw is not None and self._raw.doubtful)
+
     def end(self) -> bool:
         """Take it back; whether nobody had ended the transaction behind our back. Sends nothing to Postgres."""
         if self._raw is not None:

@@ -1,8 +1,10 @@
-"""What became of a run: the fence before it, success inside its transaction, failure in one of its own.
+"""What becomes of a run: success with its first statement, failure in a transaction of its own.
 
-The hot statements are prepared in the session and run as `BEGIN; EXECUTE …` and `EXECUTE …; COMMIT`: two round
-trips beside the handler's own. Such a message carries literals only; they are ids, numbers, checked names and
-hexadecimal digits, made here.
+A run's transaction begins by marking its dispatch as succeeded: one write is the fence that lets nobody else in, the
+lock that lasts as long as the run, and the record that is committed with what the handler wrote, or rolled back with
+it. So there is nothing to say at the end but COMMIT, and the next run begins in the same message: two round trips for a
+run with one statement of its own. The messages carry literals only; they are ids, numbers, checked names and
+hexadecimal digits, made here, for statements that are prepared in the session.
 """
 
 from typing import Final
@@ -11,30 +13,26 @@ import msgspec
 
 from receiver.storage.leases import Lease
 
-# The setting lives exactly as long as this transaction: a handler that ended it by raw SQL and went on in another
-# one has lost it. `state || ''` keeps the planner off the index of what is due: the primary key is always better.
-_FENCE: Final = """
-PREPARE receiver_fence(uuid, text, int) AS
-SELECT set_config('receiver.fence', $3::text, true)
-FROM receiver.dispatch
+# `state || ''` keeps the planner off the index of what is due: the primary key is always better.
+_RUN: Final = """
+PREPARE receiver_run(uuid, text, int) AS
+UPDATE receiver.dispatch
+SET state = 'succeeded', due_at = now(), started_at = now(), finished_at = NULL, reason = NULL
 WHERE event_id = $1 AND handler = $2 AND epoch = $3 AND state || '' = 'leased'
-FOR UPDATE
 """
 
-# No row: the division fails, and the COMMIT behind it is not reached.
-_SUCCEED: Final = """
-PREPARE {name}(uuid, text, int) AS
-WITH done AS (
-    UPDATE receiver.dispatch SET state = 'succeeded', due_at = now(), reason = {reason}
-    WHERE event_id = $1 AND handler = $2 AND epoch = $3 AND state || '' = 'leased'
-        AND current_setting('receiver.fence', true) = $3::text
-    RETURNING attempts, trigger, worker, reason
-), tried AS (
-    INSERT INTO receiver.attempt
-        (event_id, handler, epoch, number, trigger, worker, started_at, finished_at, outcome, reason)
-    SELECT $1, $2, $3, attempts, trigger, worker, now(), clock_timestamp(), 'succeeded', reason FROM done
+# The row's version is then this transaction's own; if it is not, the division fails, and the COMMIT behind it is not
+# reached. A handler that ended our transaction by SQL of its own is found so.
+_OURS: Final = "event_id = $1 AND handler = $2 AND xmin = pg_current_xact_id()::xid"
+_CHECK: Final = f"""
+PREPARE receiver_check(uuid, text) AS SELECT 1 / count(*) FROM receiver.dispatch WHERE {_OURS}
+"""
+_FINISH: Final = f"""
+PREPARE receiver_finish(uuid, text, text) AS
+WITH finished AS (
+    UPDATE receiver.dispatch SET finished_at = clock_timestamp(), reason = $3 WHERE {_OURS} RETURNING 1
 )
-SELECT 1 / count(*) FROM done
+SELECT 1 / count(*) FROM finished
 """
 
 # In a lane, under its lock: who comes first of the others is made ready if it waits. It may be older than a run that
@@ -52,37 +50,35 @@ other AS (
         AND ({leaves} OR (other.lane_at, other.event_id) < (own.lane_at, $1))
 )"""
 
-_SUCCEED_IN_LANE: Final = f"""
-PREPARE {{name}}(uuid, text, int, bigint) AS
-WITH done AS (
-    UPDATE receiver.dispatch SET state = 'succeeded', due_at = now(), reason = {{reason}}
-    WHERE event_id = $1 AND handler = $2 AND epoch = $3 AND state || '' = 'leased'
-        AND current_setting('receiver.fence', true) = $3::text
-    RETURNING attempts, trigger, worker, lane_at, reason
-), tried AS (
-    INSERT INTO receiver.attempt
-        (event_id, handler, epoch, number, trigger, worker, started_at, finished_at, outcome, reason)
-    SELECT $1, $2, $3, attempts, trigger, worker, now(), clock_timestamp(), 'succeeded', reason FROM done
+# How far the lane has been handled, and who comes next: at the end of a run, so that the lane's lock is held for
+# moments.
+_LEAVE: Final = f"""
+PREPARE receiver_leave(uuid, text, bigint) AS
+WITH own AS MATERIALIZED (
+    SELECT lane_at FROM receiver.dispatch WHERE event_id = $1 AND handler = $2
 ), handled AS (
     INSERT INTO receiver.lane AS l (lane, handler, handled_at, event_id)
-    SELECT $4, $2, lane_at, $1 FROM done
+    SELECT $3, $2, lane_at, $1 FROM own
     ON CONFLICT (lane) DO UPDATE SET handled_at = excluded.handled_at, event_id = excluded.event_id
     WHERE (l.handled_at, l.event_id) < (excluded.handled_at, excluded.event_id)
-), {_NEXT.format(lane="$4", own="done", leaves="true")}
-SELECT 1 / count(*) FROM done
+), {_NEXT.format(lane="$3", own="own", leaves="true")}
+SELECT FROM own
 """
 
-# $9: 1 if it counts as an attempt, $10: how it blocks its lane if it is dead, $11: 1 if its handler deferred it.
+# $9: 1 if it counts as an attempt, $10: how it blocks its lane if it is dead, $11: 1 if its handler deferred it, $13:
+# its handler may have committed it as succeeded, by SQL of its own.
 _FAIL: Final = f"""
-PREPARE receiver_fail(uuid, text, int, text, float8, float8, text, text, int, boolean, int, bigint) AS
+PREPARE receiver_fail(uuid, text, int, text, float8, float8, text, text, int, boolean, int, bigint, boolean) AS
 WITH held AS MATERIALIZED (
     SELECT attempts, trigger, worker, lane_at FROM receiver.dispatch
-    WHERE event_id = $1 AND handler = $2 AND epoch = $3 AND state || '' = 'leased'
+    WHERE event_id = $1 AND handler = $2 AND epoch = $3
+        AND (state || '' = 'leased' OR $13 AND state || '' = 'succeeded')
     FOR UPDATE
 ), failed AS (
     UPDATE receiver.dispatch AS d
     SET state = CASE $4 WHEN 'dead' THEN 'dead' ELSE 'ready' END, due_at = now() + make_interval(secs => $5),
-        trigger = 'scheduled', reason = $7, attempts = d.attempts - 1 + $9, blocks = $4 = 'dead' AND $10,
+        started_at = NULL, finished_at = NULL, trigger = 'scheduled', reason = $7,
+        attempts = d.attempts - 1 + $9, blocks = $4 = 'dead' AND $10,
         deferrals = d.deferrals + $11,
         deferred_at = CASE $11 WHEN 1 THEN coalesce(d.deferred_at, now()) ELSE d.deferred_at END
     FROM held WHERE d.event_id = $1 AND d.handler = $2
@@ -110,44 +106,17 @@ SET state = 'dead', due_at = now(), attempts = $4, reason = $5, blocks = $6
 FROM held WHERE d.event_id = $1 AND d.handler = $2
 """
 
-FENCE: Final = "SELECT current_setting('receiver.fence', true)"
-"""What the fence of the transaction that is open has set."""
-
-# The fence locks the row, which leaves its transaction's number there: if that one was committed though the run failed,
-# its handler did it. A lease locks what it then writes, so its own number stands in both places: that says nothing of a
-# fence, which a crash of Postgres may have forgotten. What a row tells is 32 bits; the rest is that of now, or of the
-# round before.
-ENDED: Final = """
-WITH seen AS (
-    SELECT xmax::text::bigint AS low, pg_snapshot_xmax(pg_current_snapshot())::text::bigint AS next
-    FROM receiver.dispatch
-    WHERE event_id = $1 AND handler = $2 AND epoch = $3 AND state || '' = 'leased' AND xmax <> xmin
-), told AS (
-    SELECT low, (next >> 32 << 32) + low - CASE WHEN low >= next % (1::bigint << 32) THEN 1::bigint << 32 ELSE 0 END
-        AS id
-    FROM seen
-)
-SELECT EXISTS (SELECT FROM told WHERE low > 0 AND id > 0 AND pg_xact_status(id::text::xid8) = 'committed')
-"""
-"""Whether a handler has committed the transaction of its fence; to be asked after that was rolled back."""
-
 SUCCEEDED: Final = """
 SELECT EXISTS (
     SELECT FROM receiver.dispatch WHERE event_id = $1 AND handler = $2 AND epoch = $3 AND state || '' = 'succeeded'
 )
 """
-"""Whether a run's success is committed."""
+"""Whether a run's success is committed: by us, or by its handler, which must not do that."""
 
 ALREADY_DONE: Final = "already_done"
 """The reason of a success whose handler was not run, since its effect was there."""
 
-_SUCCESSES: Final = ";".join(
-    statement.format(name=f"receiver_{verb}{place}", reason=reason)
-    for statement, place in ((_SUCCEED, ""), (_SUCCEED_IN_LANE, "_in_lane"))
-    for verb, reason in (("succeed", "NULL"), ("skip", f"'{ALREADY_DONE}'"))
-)
-
-PREPARE: Final = f"{_FENCE};{_SUCCESSES};{_FAIL};{_COUNT};{_BURY}"
+PREPARE: Final = f"{_RUN};{_CHECK};{_FINISH};{_LEAVE};{_FAIL};{_COUNT};{_BURY}"
 
 
 class Failure(msgspec.Struct, frozen=True, kw_only=True):
@@ -167,27 +136,34 @@ class Failure(msgspec.Struct, frozen=True, kw_only=True):
     """The handler said that it is too early."""
     blocks: bool = False
     """If it is dead, its lane waits for its replay."""
+    ended: bool = False
+    """The handler ended the transaction by SQL of its own, and may have committed that the run succeeded."""
 
 
-def fence(lease: Lease) -> str:
-    """Begin a transaction and lock the dispatch, if it is still ours; ends in `SELECT 1`, or `SELECT 0` if not."""
-    return f"BEGIN; EXECUTE receiver_fence({_key(lease)})"
+def begin(lease: Lease) -> str:
+    """Begin a run's transaction, if its dispatch is still ours; ends in `UPDATE 1`, or `UPDATE 0` if it is not."""
+    return f"BEGIN; EXECUTE receiver_run({_key(lease)}, {lease.epoch})"
 
 
-def succeed(lease: Lease, following: Lease | None = None, *, skipped: bool = False) -> str:
-    """Record success and commit; in the same message, begin the transaction of the run that follows, see `fence`.
-
-    Fails with division by zero if this is not the transaction of our fence.
+def succeed(
+    lease: Lease, following: Lease | None = None, *, check: bool = False, finish: bool = False, skipped: bool = False
+) -> str:
+    """Commit a run; in the same message begin the one that follows, see `begin`.
 
     Args:
         lease: of the run.
         following: of the next one on this connection: its round trip is saved.
+        check: fail with division by zero if this is not the transaction that `begin` began.
+        finish: the same, and record when it finished. What does not is as good as instantaneous.
         skipped: its handler was not run, since its effect was there.
     """
-    execute = f"receiver_{'skip' if skipped else 'succeed'}{'' if lease.lane is None else '_in_lane'}"
-    lane = "" if lease.lane is None else f", {lease.lane}"
-    begin = "" if following is None else f"; {fence(following)}"
-    return f"{_locked(lease)}EXECUTE {execute}({_key(lease)}{lane}); COMMIT{begin}"
+    parts = [_leave(lease)]
+    if finish or skipped:
+        parts.append(f"EXECUTE receiver_finish({_key(lease)}, {_literal(ALREADY_DONE if skipped else None)});")
+    elif check:
+        parts.append(f"EXECUTE receiver_check({_key(lease)});")
+    parts.append("COMMIT" if following is None else f"COMMIT; {begin(following)}")
+    return "".join(parts)
 
 
 def fail(lease: Lease, failure: Failure, elapsed: float) -> str:
@@ -202,9 +178,9 @@ def fail(lease: Lease, failure: Failure, elapsed: float) -> str:
     """
     outcome = "dead" if failure.dead else "retry"
     return (
-        f"ROLLBACK; {_locked(lease)}EXECUTE receiver_fail({_key(lease)}, '{outcome}', {failure.delay:.6f},"
-        f" {elapsed:.6f}, {_literal(failure.reason)}, {_literal(failure.error)}, {int(failure.counts)},"
-        f" {failure.blocks}, {int(failure.deferred)}, {_lane(lease)})"
+        f"ROLLBACK; {_locked(lease)}EXECUTE receiver_fail({_key(lease)}, {lease.epoch}, '{outcome}',"
+        f" {failure.delay:.6f}, {elapsed:.6f}, {_literal(failure.reason)}, {_literal(failure.error)},"
+        f" {int(failure.counts)}, {failure.blocks}, {int(failure.deferred)}, {_lane(lease)}, {failure.ended})"
     )
 
 
@@ -217,19 +193,23 @@ def bury(lease: Lease, reason: str, *, blocks: bool) -> str:
         blocks: its lane waits for its replay.
     """
     return (
-        f"{_locked(lease)}EXECUTE receiver_bury({_key(lease)}, {lease.attempt - 1}, {_literal(reason)}, {blocks},"
-        f" {_lane(lease)})"
+        f"{_locked(lease)}EXECUTE receiver_bury({_key(lease)}, {lease.epoch}, {lease.attempt - 1},"
+        f" {_literal(reason)}, {blocks}, {_lane(lease)})"
     )
 
 
 def count(lease: Lease) -> str:
     """Count the attempt of a suspect before it starts, come what may; ends in `UPDATE 1` if it was still ours."""
-    return f"EXECUTE receiver_count({_key(lease)})"
+    return f"EXECUTE receiver_count({_key(lease)}, {lease.epoch})"
 
 
 def _key(lease: Lease) -> str:
     # The name comes from the registry, which lets no quote in.
-    return f"'{lease.event_id}', '{lease.handler}', {lease.epoch}"
+    return f"'{lease.event_id}', '{lease.handler}'"
+
+
+def _leave(lease: Lease) -> str:
+    return "" if lease.lane is None else f"{_locked(lease)}EXECUTE receiver_leave({_key(lease)}, {lease.lane}); "
 
 
 def _locked(lease: Lease) -> str:

@@ -1,14 +1,28 @@
 """What a `raw=True` handler is lent: the statements of the asyncpg connection, in a transaction that stays ours."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
+from functools import lru_cache
+from typing import Final, TypeVar
 
 import asyncpg
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from receiver.errors import HandlerError
 from receiver.storage.engine import Connection
+
+_T = TypeVar("_T")
+
+# Where a statement may begin: of one that has no values there may be several in a row, and comments.
+_ENDS: Final = re.compile(r"(?:^|[;\n]|\*/)\s*(?:abort|begin|commit|end|prepare|rollback|start)\b", re.IGNORECASE)
+
+
+@lru_cache(maxsize=1024)
+def may_end(query: str) -> bool:
+    """Whether SQL may end a transaction; true of some that does not, but of all that does."""
+    return _ENDS.search(query) is not None
 
 
 class RawTransaction:
@@ -29,6 +43,8 @@ class RawTransaction:
         self._make_session = session
         self._session: AsyncSession | None = None
         self._savepoints = 0
+        self.doubtful = False
+        """A statement failed, or may have ended the transaction: it is to be looked at before the commit."""
 
     async def execute(self, query: str, *values: object, timeout: float | None = None) -> str:  # noqa: ASYNC109
         """Run one statement, or several without values; the status of the last, such as `UPDATE 1`.
@@ -38,28 +54,23 @@ class RawTransaction:
             values: for `$1`, `$2` …
             timeout: seconds.
         """
-        async with self._turn:
-            return await self._lent().execute(query, *values, timeout=timeout)
+        return await self._ask(query, lambda lent: lent.execute(query, *values, timeout=timeout))
 
     async def executemany(self, query: str, values: Iterable[Sequence[object]]) -> None:
         """Run one statement for each of `values`."""
-        async with self._turn:
-            await self._lent().executemany(query, values)
+        await self._ask(query, lambda lent: lent.executemany(query, values))
 
     async def fetch(self, query: str, *values: object) -> list[asyncpg.Record]:
         """All rows."""
-        async with self._turn:
-            return await self._lent().fetch(query, *values)
+        return await self._ask(query, lambda lent: lent.fetch(query, *values))
 
     async def fetchrow(self, query: str, *values: object) -> asyncpg.Record | None:
         """The first row, or None."""
-        async with self._turn:
-            return await self._lent().fetchrow(query, *values)
+        return await self._ask(query, lambda lent: lent.fetchrow(query, *values))
 
     async def fetchval(self, query: str, *values: object) -> object:
         """The first column of the first row, or None."""
-        async with self._turn:
-            return await self._lent().fetchval(query, *values)
+        return await self._ask(query, lambda lent: lent.fetchval(query, *values))
 
     @asynccontextmanager
     async def savepoint(self) -> AsyncIterator[None]:
@@ -89,6 +100,16 @@ class RawTransaction:
     def end(self) -> None:
         """End the loan."""
         self._connection = None
+
+    async def _ask(self, query: str, ask: Callable[[Connection], Awaitable[_T]]) -> _T:
+        async with self._turn:
+            lent = self._lent()
+            self.doubtful = self.doubtful or may_end(query)
+            try:
+                return await ask(lent)
+            except BaseException:
+                self.doubtful = True
+                raise
 
     def _lent(self) -> Connection:
         if self._connection is None:

@@ -14,16 +14,23 @@ from receiver.storage.selections import Range, Selection
 JobState: TypeAlias = Literal["running", "paused", "cancelled", "done"]
 
 # What is leased will be claimed again by its own clock, if nobody runs it; what waits must not get past its lane.
+# What succeeded is its own record of that, until it is to run once more.
 # Locked rows are being run at this moment: they need no replay, and waiting for them would take as long as they do.
 REPLAY: Final = """
 locked AS MATERIALIZED (
-    SELECT d.event_id, d.handler FROM {chosen} JOIN receiver.dispatch AS d USING (event_id, handler)
+    SELECT d.* FROM {chosen} JOIN receiver.dispatch AS d USING (event_id, handler)
     WHERE {fits}
     FOR UPDATE OF d SKIP LOCKED
+), kept AS (
+    INSERT INTO receiver.attempt
+        (event_id, handler, epoch, number, trigger, worker, started_at, finished_at, outcome, reason)
+    SELECT event_id, handler, epoch, attempts, trigger, worker, started_at, coalesce(finished_at, started_at),
+           'succeeded', reason
+    FROM locked WHERE started_at IS NOT NULL
 ), replayed AS (
     UPDATE receiver.dispatch AS d
     SET state = 'ready', due_at = now(), attempts = 0, epoch = d.epoch + 1, trigger = 'manual', reason = NULL,
-        blocks = false, deferrals = 0, deferred_at = NULL
+        blocks = false, deferrals = 0, deferred_at = NULL, started_at = NULL, finished_at = NULL
     FROM locked WHERE d.event_id = locked.event_id AND d.handler = locked.handler
     RETURNING d.handler
 )"""

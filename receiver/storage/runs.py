@@ -1,10 +1,9 @@
-"""One slot's connection: handlers' transactions on it, one after another, each behind its fence.
+"""One slot's connection: handlers' transactions on it, one after another, each beginning with its success.
 
 The dispatcher's own statements go straight to asyncpg; the handler's session is bound to the same connection.
 """
 
 import asyncio
-from collections.abc import Sequence
 from contextlib import suppress
 from typing import Final
 
@@ -27,8 +26,10 @@ _ANSWER_SECONDS: Final = 10.0
 _COMMIT_SECONDS: Final = 60.0
 ENDED: Final = "the handler ended the transaction by SQL of its own; use begin_nested(), or raise an exception"
 _NO_SAVEPOINT: Final = (asyncpg.InvalidSavepointSpecificationError, asyncpg.NoActiveSQLTransactionError)
-_FENCED: Final = "SELECT 1"
-"""What Postgres says of a fence that found its row."""
+_BEGUN: Final = "UPDATE 1"
+"""What Postgres says of a run that began."""
+_INSTANT_SECONDS: Final = 0.01
+"""A run that took less is recorded without its end: to write that down would cost it another row."""
 _IDLE_PART: Final = 0.75
 """Of a lease: a frozen worker's transaction must end, and free its dispatch, before the lease does."""
 
@@ -62,6 +63,8 @@ class RunConnection:
         self._engine = engine
         self.emitted = False
         """The last run has emitted something that handlers want."""
+        self.committing = False
+        """The last thing asked for was to commit a run: if there was no answer, it may have succeeded."""
         self._own: OwnConnection | None = None
         self._loan: Loan | None = None
         self._touching = asyncio.Lock()
@@ -91,7 +94,7 @@ class RunConnection:
         await self._ask(outcomes.count(lease))
 
     async def begin(self, lease: Lease, *, counted: bool = False) -> None:
-        """Begin the run's transaction and lock its dispatch.
+        """Begin the run's transaction, in which its dispatch has succeeded: that locks it.
 
         Args:
             lease: of the run.
@@ -103,7 +106,8 @@ class RunConnection:
         """
         if lease.suspect and not counted:
             await self.count(lease)
-        if await self._ask(outcomes.fence(lease)) != _FENCED:
+        self.committing = False
+        if await self._ask(outcomes.begin(lease)) != _BEGUN:
             await self._ask("ROLLBACK")
             raise LeaseLost("somebody else took the dispatch over")
 
@@ -126,16 +130,20 @@ class RunConnection:
             StoreUnavailable: the connection cannot be used.
         """
         try:
-            return await once_for_event(self._opened().raw, scope, key, lease.event_id)
+            async with asyncio.timeout(_ANSWER_SECONDS):
+                return await once_for_event(self._opened().raw, scope, key, lease.event_id)
         except UNREACHABLE as error:
             raise StoreUnavailable("Postgres did not do what it was asked") from error
 
-    async def succeed(self, lease: Lease, following: Lease | None = None, *, skipped: bool = False) -> bool:
-        """Record success and commit, with all that the handler wrote; then begin the run that follows, as `begin` does.
+    async def succeed(
+        self, lease: Lease, following: Lease | None = None, *, elapsed: float = 0.0, skipped: bool = False
+    ) -> bool:
+        """Commit the run, with all that the handler wrote; then begin the one that follows, as `begin` does.
 
         Args:
             lease: of the run.
             following: of the next one, no suspect; in one round trip with the commit.
+            elapsed: seconds that it took.
             skipped: its handler was not run, since its effect was there.
 
         Returns:
@@ -144,26 +152,40 @@ class RunConnection:
         Raises:
             TransactionEnded: the handler ended the transaction by SQL of its own.
             TransactionAborted: a statement had failed and the handler went on.
-            StoreUnavailable: the connection was cut; whether it is committed is unknown.
+            StoreUnavailable: the connection was cut; whether it is committed `has_succeeded` says.
             asyncpg.PostgresError: Postgres refused the commit, for a deferred constraint for example.
         """
         own = self._opened()
         async with self._touching:
-            self._end_loan(own)
+            check = self._end_loan(own)
+            finish = elapsed > _INSTANT_SECONDS
+            sql = outcomes.succeed(lease, following, check=check, finish=finish, skipped=skipped)
+            self.committing = True
             try:
-                said = await self._commit(own, outcomes.succeed(lease, following, skipped=skipped))
+                said = await self._commit(own, sql)
             except asyncpg.PostgresError:
-                if following is not None and await self._succeeded(own, lease):
-                    return False  # it was the fence behind the commit that failed
+                if following is not None and await self._went_through(lease):
+                    return False  # it was the beginning behind the commit that failed
                 raise
-        if following is not None and said != _FENCED:
+        if following is not None and said != _BEGUN:
             await self._ask("ROLLBACK")
-        return said == _FENCED
+        return said == _BEGUN
 
     async def roll_back(self) -> None:
         """Undo everything since the transaction began. Raises StoreUnavailable."""
         self._forget_loan()
         await self._ask("ROLLBACK")
+
+    async def has_succeeded(self, lease: Lease) -> bool:
+        """Roll back what is open; whether all the same the run's success is committed.
+
+        If we had not asked for that, its handler has done it, by SQL of its own.
+
+        Raises:
+            StoreUnavailable: the connection cannot be used.
+        """
+        self._forget_loan()
+        return await self._went_through(lease)
 
     async def fail(self, lease: Lease, failure: Failure, elapsed: float) -> bool:
         """Roll back whatever the handler wrote, then record the failure in a transaction of its own.
@@ -176,30 +198,6 @@ class RunConnection:
         """
         self._forget_loan()
         return await self._ask(outcomes.fail(lease, failure, elapsed)) == "INSERT 0 1"
-
-    async def has_ended(self, lease: Lease, begun: Sequence[Lease] = ()) -> bool:
-        """Whether the handler of a run that failed had committed the transaction by SQL of its own.
-
-        Args:
-            lease: of the run.
-            begun: of a batch, what `begin_together` was given.
-
-        Raises:
-            StoreUnavailable: the connection cannot be used.
-        """
-        self._forget_loan()
-        key = (lease.event_id, lease.handler, lease.epoch)
-        fence = together.name(begun) if begun else str(lease.epoch)
-        raw = self._opened().raw
-        try:
-            async with self._touching:
-                with suppress(asyncpg.InFailedSQLTransactionError):  # ours, or one that the handler began
-                    if raw.is_in_transaction() and await raw.fetchval(outcomes.FENCE, timeout=_ANSWER_SECONDS) == fence:
-                        return False
-                await raw.execute("ROLLBACK", timeout=_ANSWER_SECONDS)
-                return bool(await raw.fetchval(outcomes.ENDED, *key, timeout=_ANSWER_SECONDS))
-        except UNREACHABLE as error:
-            raise StoreUnavailable("Postgres did not do what it was asked") from error
 
     async def bury(self, lease: Lease, reason: str, *, blocks: bool = False) -> bool:
         """Make the dispatch dead without a run; False if somebody else owned it.
@@ -231,14 +229,19 @@ class RunConnection:
             self._orphans.append(own.end)
             await own.discard()
 
-    async def _succeeded(self, own: OwnConnection, lease: Lease) -> bool:
+    async def _went_through(self, lease: Lease) -> bool:
         await self._ask("ROLLBACK")
-        key = (lease.event_id, lease.handler, lease.epoch)
-        return bool(await own.raw.fetchval(outcomes.SUCCEEDED, *key, timeout=_ANSWER_SECONDS))
+        return bool(await self._tell(outcomes.SUCCEEDED, lease.event_id, lease.handler, lease.epoch))
 
     async def _ask(self, sql: str) -> str:
         try:
             return await self._opened().say(sql, _ANSWER_SECONDS)
+        except UNREACHABLE as error:
+            raise StoreUnavailable("Postgres did not do what it was asked") from error
+
+    async def _tell(self, query: str, *values: object) -> object:
+        try:
+            return await self._opened().raw.fetchval(query, *values, timeout=_ANSWER_SECONDS)
         except UNREACHABLE as error:
             raise StoreUnavailable("Postgres did not do what it was asked") from error
 
@@ -251,7 +254,8 @@ class RunConnection:
         self._loan = Loan(self._opened(), self._touching)
         return self._loan
 
-    def _end_loan(self, own: OwnConnection) -> None:
+    def _end_loan(self, own: OwnConnection) -> bool:
+        """Take back what was lent; whether Postgres must be asked if the transaction is still ours and unharmed."""
         loan, self._loan = self._loan, None
         self.emitted = loan is not None and loan.emitted
         untouched = loan is None or loan.end()
@@ -259,6 +263,9 @@ class RunConnection:
             raise StoreUnavailable("the connection was cut")
         if not untouched:
             raise TransactionAborted("the session's transaction was rolled back, and the handler went on")
+        if not own.raw.is_in_transaction():
+            raise TransactionEnded(ENDED)
+        return loan is not None and loan.doubtful
 
     def _forget_loan(self) -> None:
         """End the loan of a run that failed."""
@@ -272,6 +279,8 @@ class RunConnection:
         try:
             return await own.say(sql, _COMMIT_SECONDS)
         except asyncpg.InFailedSQLTransactionError as error:
+            self.committing = False
             raise TransactionAborted("a statement failed, and the handler went on") from error
         except (asyncpg.DivisionByZeroError, *_NO_SAVEPOINT) as error:
+            self.committing = False
             raise TransactionEnded(ENDED) from error

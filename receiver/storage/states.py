@@ -58,6 +58,8 @@ class Transition:
     """The epoch rises by one, so whoever leased it before is fenced out. Otherwise it stays."""
     attempts: frozenset[Attempts] = frozenset({Attempts.KEPT})
     """One of these becomes of the attempts."""
+    at_once: bool = False
+    """Only in the transaction that made the state before, which nobody else has seen."""
     expired: bool = False
     """Only when the lease has ended by the database's clock."""
     when: str
@@ -156,6 +158,21 @@ TRANSITIONS: Final = (
         after=State.SUCCEEDED,
         by=Actor.WORKER,
         when="in one commit with what its handler wrote",
+    ),
+    Transition(
+        name="finished",
+        before=_from(State.SUCCEEDED),
+        after=State.SUCCEEDED,
+        by=Actor.WORKER,
+        at_once=True,
+        when="in that same commit: a run that took more than 10 ms notes when it ended",
+    ),
+    Transition(
+        name="disowned",
+        before=_from(State.SUCCEEDED),
+        after=State.DEAD,
+        by=Actor.WORKER,
+        when="its handler committed by SQL of its own, which no handler may: how much it wrote, nobody knows",
     ),
     Transition(
         name="retried",

@@ -98,6 +98,8 @@ dispatch = sa.Table(
     _column("blocks", sa.Boolean(), default=sa.text("false")),  # dead, and its lane waits for its replay
     _column("deferrals", sa.Integer(), default=_zero),  # how often its handler said NotYet
     _time("deferred_at", null=True),  # and when first
+    _time("started_at", null=True),  # of the run that succeeded, whose record this row is; see the view `every_attempt`
+    _time("finished_at", null=True),  # null: within 10 ms
     sa.CheckConstraint(f"state IN ({quoted(State)})", name="state"),
     sa.CheckConstraint("trigger IN ('scheduled', 'manual')", name="trigger"),
 )
@@ -138,7 +140,8 @@ lane = sa.Table(
     _column("event_id", UUID()),  # event of the newest that succeeded
 )
 
-# What an operator reads: each run of a dispatch, numbered by its epoch, since a number may be run again by a replay.
+# Each run of a dispatch that did not succeed, or was replayed since, numbered by its epoch: its number may come again.
+# The run by which a dispatch succeeded stands in `dispatch`, where it costs nothing; the view `every_attempt` has all.
 attempt = sa.Table(
     "attempt",
     metadata,

@@ -217,7 +217,7 @@ WHERE d.event_id = $1 ORDER BY d.handler
 """
 _ATTEMPTS: Final = """
 SELECT handler, number, outcome, reason, error, trigger, worker, started_at, finished_at
-FROM receiver.attempt WHERE event_id = $1 ORDER BY handler, epoch
+FROM receiver.every_attempt WHERE event_id = $1 ORDER BY handler, epoch
 """
 
 _CONFIRMATION: Final = """

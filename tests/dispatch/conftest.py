@@ -141,7 +141,7 @@ class Shop:
     async def attempts(self, handler: str = "pay") -> list[tuple[object, ...]]:
         """Number, outcome and reason of each recorded attempt of a handler."""
         return await self.rows(
-            "SELECT number, outcome, reason FROM receiver.attempt WHERE handler = $1 ORDER BY epoch", handler
+            "SELECT number, outcome, reason FROM receiver.every_attempt WHERE handler = $1 ORDER BY epoch", handler
         )
 
     async def effects(self) -> int:

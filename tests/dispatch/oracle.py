@@ -30,7 +30,7 @@ WHERE effects > 1 + (SELECT count(*) FROM judge.change WHERE 'replayed again' = 
                      AND new->>'event_id' = e.event_id::text AND new->>'handler' = e.handler)
 UNION ALL
 SELECT 'an effect without its attempt, or the reverse', concat_ws(' ', event_id, handler, epoch)
-FROM (SELECT event_id, handler, epoch FROM receiver.attempt WHERE outcome = 'succeeded') AS a
+FROM (SELECT event_id, handler, epoch FROM receiver.every_attempt WHERE outcome = 'succeeded') AS a
 FULL JOIN effect AS e USING (event_id, handler, epoch) WHERE a IS NULL OR e IS NULL
 UNION ALL
 SELECT 'succeeded without an effect', event_id || handler

@@ -165,7 +165,7 @@ async def test_what_is_not_so_runs_nothing(shop: Shop, error: Exception) -> None
     assert len(provider.asked) == 1
     for handler in ("pay", "mail"):
         assert (await shop.dispatch(handler))[::2] == ("dead", "not_confirmed")
-    told = await shop.rows("SELECT DISTINCT outcome, reason, error ~ 'no such payment' FROM receiver.attempt")
+    told = await shop.rows("SELECT DISTINCT outcome, reason, error ~ 'no such payment' FROM receiver.every_attempt")
     assert told == [("dead", "not_confirmed", True)]
     assert await confirmations(shop) == [("refused", 1, "no such payment", None)]
     assert await shop.value("SELECT bool_or(blocks) FROM receiver.dispatch") is False
@@ -239,7 +239,7 @@ async def test_what_is_no_confirmation_confirms_nothing(shop: Shop, answer: obje
         await shop.until("SELECT state = 'ready' AND reason IS NOT NULL FROM receiver.dispatch")
     assert seen == []
     assert await shop.dispatch() == ("ready", 0, "confirmation_failed")
-    assert told in str(await shop.value("SELECT error FROM receiver.attempt"))
+    assert told in str(await shop.value("SELECT error FROM receiver.every_attempt"))
 
 
 async def test_one_that_hangs_is_ended_and_one_that_goes_on_is_left(shop: Shop) -> None:
@@ -316,7 +316,7 @@ async def test_while_the_provider_is_down_only_probes_ask(shop: Shop) -> None:
     async with shop.working(registry, confirmations=confirming(provider)):
         await until(lambda: shop.runs.open.get("confirm stripe", False))
         assert len(provider.asked) == WINDOW
-        await shop.until("SELECT count(*) > 0 FROM receiver.attempt WHERE reason = 'confirmation_paused'")
+        await shop.until("SELECT count(*) > 0 FROM receiver.every_attempt WHERE reason = 'confirmation_paused'")
         await shop.ask_oracle()
     assert shop.runs.open == {"pay": False, "confirm stripe": False}
     assert len(seen) == WINDOW
@@ -368,7 +368,7 @@ async def test_what_cannot_be_told_apart_is_handled_once(shop: Shop, options: di
     assert rows == [("already_done", 3), (None, 1)]
     assert await shop.effects() == 1
     assert sorted(shop.runs.heard).count(("pay", "skipped")) == 3
-    assert await shop.value("SELECT count(*) FROM receiver.attempt WHERE reason = 'already_done'") == 3
+    assert await shop.value("SELECT count(*) FROM receiver.every_attempt WHERE reason = 'already_done'") == 3
 
 
 @pytest.mark.parametrize(
@@ -436,7 +436,7 @@ async def test_nobody_waits_for_a_run_that_is_doing_the_same(shop: Shop) -> None
 
     await deliver_about(shop, "tr_1", 2)
     async with shop.working(registry, confirmations=confirming(same())):
-        await shop.until("SELECT count(*) > 0 FROM receiver.attempt WHERE reason = 'once_busy'")
+        await shop.until("SELECT count(*) > 0 FROM receiver.every_attempt WHERE reason = 'once_busy'")
         doing.set()
         await shop.until_done()
     assert await shop.effects() == 1

@@ -114,4 +114,4 @@ async def test_nothing_healthy_is_ended(shop: Shop) -> None:
             assert await shop.value(WITHIN)
     await other.close()
     assert [line for line in lines if line["event"] == "deaf_session_ended"] == []
-    assert await shop.rows("SELECT DISTINCT number, outcome FROM receiver.attempt") == [(1, "succeeded")]
+    assert await shop.rows("SELECT DISTINCT number, outcome FROM receiver.every_attempt") == [(1, "succeeded")]

@@ -115,11 +115,11 @@ async def test_open_circuit_spares_attempts_and_others_flow(shop: Shop) -> None:
     for _ in range(200):
         await shop.deliver()
     async with shop.working(registry):
-        await shop.until("SELECT count(*) >= $1 FROM receiver.attempt", WINDOW)
+        await shop.until("SELECT count(*) >= $1 FROM receiver.every_attempt", WINDOW)
         for _ in range(20):
             await shop.deliver("other")
         await shop.until("SELECT count(*) = 20 FROM receiver.dispatch WHERE handler = 'other' AND state = 'succeeded'")
-        tried = await shop.value("SELECT count(*) FROM receiver.attempt WHERE handler = 'pay'")
+        tried = await shop.value("SELECT count(*) FROM receiver.every_attempt WHERE handler = 'pay'")
         assert isinstance(tried, int)
         assert tried < 60  # without the circuit all 200 would have been tried by now
         down.clear()

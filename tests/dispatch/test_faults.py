@@ -113,7 +113,7 @@ async def test_a_wrong_clock_neither_shortens_nor_lengthens_a_lease(shop: Shop, 
         (2, "lost", "lease_expired"),
         (3, "succeeded", None),
     ]
-    starts = await shop.rows("SELECT extract(epoch FROM started_at)::float8 FROM receiver.attempt ORDER BY epoch")
+    starts = await shop.rows("SELECT extract(epoch FROM started_at)::float8 FROM receiver.every_attempt ORDER BY epoch")
     waits = [float(str(after)) - float(str(before)) for (before,), (after,) in itertools.pairwise(starts)]
     assert all(lease <= wait < 30 for wait in waits), waits
 
@@ -190,7 +190,7 @@ async def test_handler_longer_than_its_lease_keeps_it(shop: Shop) -> None:
         async with shop.working(registry, lease_seconds=2):
             await shop.ask_oracle()
     assert await shop.effects() == 4
-    assert await shop.rows("SELECT DISTINCT number, outcome FROM receiver.attempt") == [(1, "succeeded")]
+    assert await shop.rows("SELECT DISTINCT number, outcome FROM receiver.every_attempt") == [(1, "succeeded")]
     assert runs == [1, 1, 1, 1]
 
 
@@ -348,11 +348,11 @@ async def test_idle_worker_starts_within_50_ms(shop: Shop) -> None:
     waits = []
     async with shop.working(registry, poll_seconds=30):
         for number in range(20):
-            await shop.until("SELECT count(*) = $1 FROM receiver.attempt", number)
+            await shop.until("SELECT count(*) = $1 FROM receiver.every_attempt", number)
             await shop.deliver()
             committed = time.perf_counter()
             marks.nudge()
-            await shop.until("SELECT count(*) = $1 FROM receiver.attempt", number + 1)
+            await shop.until("SELECT count(*) = $1 FROM receiver.every_attempt", number + 1)
             waits.append(started[-1] - committed)
     await marks.close()
     assert statistics.median(waits) < 0.05, waits

@@ -319,7 +319,9 @@ def machine(database_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[type
 def test_every_promise_holds_in_random_interleavings(machine: type[Interleavings]) -> None:
     run_state_machine_as_test(machine, settings=settings(COMMON, max_examples=32, derandomize=True))
     machine.runner.run(machine.world.reset())
-    assert {each.name for each in TRANSITIONS} <= machine.world.oracle.taken.keys(), machine.world.oracle.taken
+    # No handler of this machine ends its transaction by SQL of its own; in test_runs.py some do.
+    taken = machine.world.oracle.taken
+    assert {each.name for each in TRANSITIONS} - {"disowned"} <= taken.keys(), taken
 
 
 @pytest.mark.timeout(0)

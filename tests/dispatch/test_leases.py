@@ -46,7 +46,7 @@ async def test_due_ones_are_leased_oldest_first_and_only_once(shop: Shop) -> Non
     assert [lease.event_id for lease in taken] == [events[2], events[0]]
     assert [lease.event_id for lease in rest] == [events[1]]
     assert {(lease.epoch, lease.attempt, lease.suspect) for lease in taken + rest} == {(1, 1, False)}
-    assert await shop.rows("SELECT count(*) FROM receiver.attempt") == [(0,)]
+    assert await shop.rows("SELECT count(*) FROM receiver.every_attempt") == [(0,)]
 
 
 async def test_dispatches_of_unknown_handlers_are_left_untouched(shop: Shop) -> None:
@@ -65,7 +65,7 @@ async def test_lost_lease_is_taken_over_and_leaves_its_record(shop: Shop) -> Non
         await shop.execute(LET_IT_RUN_OUT)
         (new,) = await second.take(10)
     assert (old.epoch, new.epoch, new.attempt, new.suspect) == (1, 2, 2, False)
-    assert await shop.rows("SELECT epoch, number, worker, outcome, reason FROM receiver.attempt") == [
+    assert await shop.rows("SELECT epoch, number, worker, outcome, reason FROM receiver.every_attempt") == [
         (1, 1, "w1", "lost", "lease_expired")
     ]
 
@@ -131,26 +131,17 @@ async def test_frozen_transaction_ends_and_its_work_is_undone(shop: Shop) -> Non
     assert await shop.attempts() == [(1, "lost", "lease_expired"), (2, "succeeded", None)]
 
 
-@pytest.mark.parametrize("lane", [None, 7])
-@pytest.mark.parametrize("renewed", [False, True])
-async def test_lease_whose_fence_a_crash_forgot_was_not_ended_by_its_handler(
-    shop: Shop, lane: int | None, *, renewed: bool
-) -> None:
+async def test_what_a_handler_committed_by_itself_is_seen(shop: Shop) -> None:
     await shop.deliver()
-    await shop.execute(
-        "UPDATE receiver.dispatch SET lane = $1::bigint, lane_at = CASE WHEN $1::bigint > 0 THEN now() END", lane
-    )
     async with shop.leasing() as leasing, running(shop) as run:
         (lease,) = await leasing.take(10)
-        if renewed:
-            await leasing.renew([lease])
-        assert not await run.has_ended(lease)  # as after a crash that kept the lease and not the fence
         await run.begin(lease)
         await run.roll_back()
-        assert not await run.has_ended(lease)
+        assert not await run.has_succeeded(lease)
         await run.begin(lease)
         await run.lend_raw().execute("COMMIT")
-        assert await run.has_ended(lease)
+        assert await run.has_succeeded(lease)
+        assert not run.committing, "nor had we asked for it"
 
 
 async def test_touched_transaction_stays(shop: Shop) -> None:
@@ -176,7 +167,7 @@ async def test_failure_is_recorded_with_what_was_said(shop: Shop) -> None:
     assert await shop.effects() == 0
     assert await shop.rows(
         "SELECT number, outcome, reason, error, extract(epoch FROM finished_at - started_at)::float"
-        " FROM receiver.attempt"
+        " FROM receiver.every_attempt"
     ) == [(1, "retry", "handler_raised", "ValueError: 'quoted' \\  ? 日本", 2.5)]
     assert await shop.dispatch() == ("ready", 1, "handler_raised")
 

@@ -111,7 +111,7 @@ async def test_worker_that_cannot_tell_works_and_tells_later(shop: Shop, trouble
     for _ in range(20):
         await shop.deliver()
     await shop.until_done()
-    assert await shop.value("SELECT max(finished_at - started_at) < interval '1 second' FROM receiver.attempt")
+    assert await shop.value("SELECT max(finished_at - started_at) < interval '1 second' FROM receiver.every_attempt")
     await other.execute(remedy)
     await shop.until(SAID, "running", 0)
     await other.execute(trouble)

@@ -12,6 +12,7 @@ from receiver.errors import HandlerError
 from receiver.events import Event
 from receiver.handlers import Registry, RetryPolicy
 from receiver.handlers.handler import RawFunction
+from receiver.storage.raw import may_end
 from tests.dispatch.conftest import Shop
 
 EFFECT = "INSERT INTO effect VALUES ($1, $2, $3)"
@@ -154,3 +155,23 @@ def test_a_plain_function_cannot_be_raw() -> None:
 
         @Registry().on("stripe", raw=True)
         def pay(_event: Event, _tx: object) -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("query", "ends"),
+    [
+        ("UPDATE account SET paid = paid + 1 WHERE id = $1", False),
+        ("SELECT CASE WHEN paid THEN 1 END FROM account", False),
+        ("INSERT INTO note VALUES ('begin; the end')", False),
+        ("SAVEPOINT a", False),
+        ("COMMIT", True),
+        ("  commit and chain", True),
+        ("SELECT 1; ROLLBACK", True),
+        ("SELECT 1;/* so */ end", True),
+        ("-- so\nABORT", True),
+        ("PREPARE TRANSACTION 'a'", True),
+        ("START TRANSACTION", True),
+    ],
+)
+def test_what_may_end_a_transaction(query: str, *, ends: bool) -> None:
+    assert may_end(query) is ends

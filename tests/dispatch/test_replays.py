@@ -265,9 +265,9 @@ async def test_what_dies_again_meanwhile_is_not_taken_twice(shop: Shop) -> None:
         done = await ended(shop, await start(shop, rate=400))
         await shop.until_done()
     assert done.replayed == 300
-    assert await shop.rows("SELECT number, trigger, outcome, count(*) FROM receiver.attempt GROUP BY 1, 2, 3") == [
-        (1, "manual", "dead", 300)
-    ]
+    assert await shop.rows(
+        "SELECT number, trigger, outcome, count(*) FROM receiver.every_attempt GROUP BY 1, 2, 3"
+    ) == [(1, "manual", "dead", 300)]
 
 
 async def test_what_arrives_later_is_not_in_it(shop: Shop) -> None:
@@ -289,7 +289,7 @@ async def test_two_workers_share_a_job_and_nothing_is_done_twice(shop: Shop) -> 
         done = await ended(shop, await start(shop))
         await shop.until_done()
     assert (done.replayed, done.looked_at) == (8_000, 8_000)
-    assert await shop.rows("SELECT count(*), count(DISTINCT event_id) FROM receiver.attempt") == [(8_000, 8_000)]
+    assert await shop.rows("SELECT count(*), count(DISTINCT event_id) FROM receiver.every_attempt") == [(8_000, 8_000)]
 
 
 async def test_a_handler_that_has_enough_to_do_is_not_given_more(shop: Shop) -> None:
@@ -528,7 +528,7 @@ async def test_a_handler_that_was_added_later_is_owed_what_it_wants(
             await shop.until_done()
     assert (done.created, done.replayed, done.skipped) == (40, 3, 0)
     assert await shop.rows("SELECT count(*), count(DISTINCT event_id) FROM effect") == [(43, 43)]
-    assert await shop.rows("SELECT trigger, count(*) FROM receiver.attempt GROUP BY trigger") == [("manual", 43)]
+    assert await shop.rows("SELECT trigger, count(*) FROM receiver.every_attempt GROUP BY trigger") == [("manual", 43)]
 
 
 def by_last_digit(event: Event) -> str | None:

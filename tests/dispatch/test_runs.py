@@ -14,6 +14,7 @@ from receiver.events import Event
 from receiver.handlers import Dead, Registry, Retry, RetryPolicy
 from receiver.handlers.handler import Function
 from tests.dispatch.conftest import Shop
+from tests.faults.relay import Relay
 
 EFFECT = text("INSERT INTO effect VALUES (:id, :handler, :note)")
 RELEASE = threading.Event()
@@ -53,7 +54,7 @@ async def test_success_is_one_effect_and_one_attempt(shop: Shop, function: Funct
     assert await shop.rows("SELECT event_id, handler FROM effect") == [(event_id, "pay")]
     assert await shop.dispatch() == ("succeeded", 1, None)
     assert await shop.rows(
-        "SELECT number, trigger, worker, outcome, error, started_at <= finished_at FROM receiver.attempt"
+        "SELECT number, trigger, worker, outcome, error, started_at <= finished_at FROM receiver.every_attempt"
     ) == [(1, "scheduled", worker.name, "succeeded", None, True)]
     assert shop.runs.heard == [("pay", "succeeded")]
 
@@ -259,6 +260,23 @@ async def test_transaction_ended_by_sql_is_never_a_success_and_never_repeated(
     assert await shop.effects() == effects
 
 
+async def test_a_commit_whose_reply_was_lost_is_found(shop: Shop) -> None:
+    async with Relay(shop.database_url) as relay:
+
+        async def pay(event: Event, tx: AsyncSession) -> None:
+            await write(event, tx)
+            relay.hold()
+
+        await shop.deliver()
+        apart = Shop(shop._connection, relay.url, shop.redis_url)
+        async with apart.working(one(pay)):
+            await shop.until("SELECT state = 'succeeded' FROM receiver.dispatch")
+            relay.cut()
+            relay.release()
+    assert await shop.attempts() == [(1, "succeeded", None)]
+    assert apart.runs.heard == [("pay", "succeeded")]
+
+
 async def hangs(event: Event, tx: AsyncSession) -> None:
     await write(event, tx)
     await asyncio.sleep(60)
@@ -354,12 +372,12 @@ SLOW = RetryPolicy(first=1000, factor=3, cap=5000, attempts=4, jitter="none")
 async def test_what_comes_next(shop: Shop, function: Function, state: str, reason: str, seconds: int) -> None:
     await shop.deliver()
     async with shop.working(one(function, SLOW)):
-        await shop.until("SELECT count(*) = 1 FROM receiver.attempt")
+        await shop.until("SELECT count(*) = 1 FROM receiver.every_attempt")
     assert await shop.dispatch() == (state, 1, reason)
     assert await shop.effects() == 0
     assert (
         await shop.value(
-            "SELECT extract(epoch FROM due_at - finished_at)::int FROM receiver.dispatch, receiver.attempt"
+            "SELECT extract(epoch FROM due_at - t.finished_at)::int FROM receiver.dispatch, receiver.every_attempt AS t"
         )
         == seconds
     )
@@ -369,10 +387,10 @@ async def test_back_off_grows_from_run_to_run(shop: Shop) -> None:
     await shop.deliver()
     async with shop.working(one(raises, SLOW)):
         for number in (1, 2, 3, 4):
-            await shop.until("SELECT count(*) = $1 FROM receiver.attempt", number)
+            await shop.until("SELECT count(*) = $1 FROM receiver.every_attempt", number)
             await shop.execute("UPDATE receiver.dispatch SET due_at = now() WHERE state = 'ready'")
         waits = await shop.rows(
-            "SELECT number, outcome, error LIKE '%ValueError: no such order%' FROM receiver.attempt ORDER BY number"
+            "SELECT number, outcome, error LIKE '%ValueError: no such order%' FROM receiver.every_attempt ORDER BY 1"
         )
     assert waits == [(1, "retry", True), (2, "retry", True), (3, "retry", True), (4, "dead", True)]
 
@@ -384,7 +402,7 @@ async def test_error_of_an_attempt_names_the_place_and_not_the_values(shop: Shop
     await shop.deliver()
     async with shop.working(one(fails)):
         await shop.until_done()
-    error = str(await shop.value("SELECT error FROM receiver.attempt WHERE number = 1"))
+    error = str(await shop.value("SELECT error FROM receiver.every_attempt WHERE number = 1"))
     assert "division by zero" in error
     assert "in fails" in error
     assert "424242" not in error
@@ -497,6 +515,6 @@ async def test_what_a_handler_is_given(shop: Shop) -> None:
     )
     assert known.headers == {"webhook-id": "evt_1"}
     assert known.data == known.body.decode() == '{"amount": 12.50}'
-    assert await shop.rows("SELECT event_id, reason FROM receiver.attempt WHERE outcome = 'retry'") == [
+    assert await shop.rows("SELECT event_id, reason FROM receiver.every_attempt WHERE outcome = 'retry'") == [
         (stranger, "settings")
     ]

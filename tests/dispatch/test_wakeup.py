@@ -99,5 +99,5 @@ async def test_worker_waits_for_a_postgres_that_is_away(own_servers: EmbeddedSer
                 async with open_shop(own_servers.database_url, own_servers.redis_url) as after:
                     await after.deliver()
                     await after.until_done()
-                    assert await after.value("SELECT count(*) > 0 FROM receiver.attempt WHERE outcome = 'succeeded'")
+                    assert await after.value("SELECT count(*) > 0 FROM receiver.dispatch WHERE state = 'succeeded'")
                     await after.until("SELECT count(*) > 0 FROM receiver.worker WHERE state = 'running'")

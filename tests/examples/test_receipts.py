@@ -16,7 +16,7 @@ from tests.examples.programs import program, start
 
 SHORT = {"RECEIVER_LEASE_SECONDS": "1", "RECEIVER_POLL_SECONDS": "0.2"}
 BOOKED = [("internal", "receipt"), ("stripe", "paid")]
-TRIED = "SELECT count(*) > 0 FROM receiver.attempt WHERE handler = 'send_receipt' AND outcome = 'retry'"
+TRIED = "SELECT count(*) > 0 FROM receiver.every_attempt WHERE handler = 'send_receipt' AND outcome = 'retry'"
 
 
 async def pay(folder: Any, send: Callable[..., Awaitable[int]], times: int) -> None:

@@ -29,7 +29,7 @@ RULES: Final[Mapping[str, str]] = {
     """,
     "not one record for each success": """
         SELECT d.event_id, d.handler, d.state, count(a.event_id) FROM receiver.dispatch d
-        LEFT JOIN receiver.attempt a ON (a.event_id, a.handler, a.outcome) = (d.event_id, d.handler, 'succeeded')
+        LEFT JOIN receiver.every_attempt a ON (a.event_id, a.handler, a.outcome) = (d.event_id, d.handler, 'succeeded')
         GROUP BY 1, 2, 3 HAVING count(a.event_id) <> CASE d.state WHEN 'succeeded' THEN 1 ELSE 0 END
     """,
     "unfinished": """

@@ -104,6 +104,6 @@ async def test_what_is_under_way_is_finished(program: Program, ledger: Ledger, a
             await replaced(program, ledger, old)
     assert set(traffic.statuses) == {200}, traffic.statuses
     await ask_oracle(ledger, traffic.acknowledged)
-    tried = "SELECT number, outcome, reason, count(*) FROM receiver.attempt GROUP BY 1, 2, 3"
+    tried = "SELECT number, outcome, reason, count(*) FROM receiver.every_attempt GROUP BY 1, 2, 3"
     owed = 2 * len(await ledger.stored())
     assert await ledger.query(tried) == [(1, "succeeded", None, owed)], "none had to be taken over, or begun again"

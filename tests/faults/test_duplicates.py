@@ -83,7 +83,7 @@ async def test_two_bodies_under_one_id(  # fault 27
     kept = await ledger.query("SELECT reason, external_id, body, deliveries FROM receiver.quarantine")
     assert kept == [("id_conflict", first.external_id, second.body, 2)]
     await settle(ledger, settings, [first.external_id])
-    assert (await ledger.counts())["attempt"] == 2, "one run for each handler"
+    assert await ledger.value("SELECT count(*) FROM receiver.every_attempt") == 2, "one run for each handler"
 
 
 async def test_two_bodies_at_once(  # fault 27, in one batch

@@ -52,7 +52,7 @@ async def test_slow_handlers_do_not_slow_down_answers(  # fault 29
                     assert (await served.post(one)).status == 200
                 if number == SLOTS:
                     await ledger.until(f"SELECT count(*) >= {SLOTS} FROM receiver.dispatch WHERE state = 'leased'")
-            assert await ledger.value("SELECT count(*) FROM receiver.attempt") == 0, "none of them is through"
+            assert await ledger.value("SELECT count(*) FROM receiver.every_attempt") == 0, "none of them is through"
             proceed.set()
             await ask_oracle(ledger, [one.external_id for one in sent])
     finally:
@@ -79,7 +79,7 @@ async def test_an_event_before_its_order_waits_and_does_not_die(  # fault 36
     paid, created = stripe.sent(), stripe.sent(type="payment_intent.created")
     async with serving(receiver, settings) as served, receiver.worker(settings):
         assert (await served.post(paid)).status == 200
-        await ledger.until("SELECT count(*) >= 3 FROM receiver.attempt WHERE reason = 'no_such_order'")
+        await ledger.until("SELECT count(*) >= 3 FROM receiver.every_attempt WHERE reason = 'no_such_order'")
         assert (await served.post(created)).status == 200
         await ask_oracle(ledger, [paid.external_id, created.external_id])
     assert await ledger.query("SELECT attempts, reason FROM receiver.dispatch") == [(1, None)] * 2

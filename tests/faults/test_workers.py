@@ -25,7 +25,7 @@ from tests.ingress.ledger import Ledger, until
 Accounts = Mapping[str, Account]
 EFFECT = text("INSERT INTO effect VALUES (:handler, :event)")
 WORKING = "application_name = 'receiver-worker' AND datname = current_database() AND state = 'idle in transaction'"
-ATTEMPTS = "SELECT number, outcome, reason FROM receiver.attempt ORDER BY epoch"
+ATTEMPTS = "SELECT number, outcome, reason FROM receiver.every_attempt ORDER BY epoch"
 
 
 @dataclass
@@ -133,7 +133,7 @@ async def test_in_the_middle_of_a_run(  # faults 16, 17, 18 and 24
 async def test_the_reply_to_a_workers_commit_is_lost(  # faults 5 and 24
     *, accounts: Accounts, ledger: Ledger, settings: Settings, start: Start, gate: Gate
 ) -> None:
-    """The worker cannot know that it succeeded; the fence does."""
+    """The worker does not know that it succeeded, and asks."""
     sent = accounts["stripe"].sent()
     async with start() as served:
         assert (await served.post(sent)).status == 200

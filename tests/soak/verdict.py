@@ -20,7 +20,7 @@ WITH placed AS (
         SELECT *, to_char(lane_at AT TIME ZONE 'UTC', 'YYYYMMDDHH24MISSUS') || event_id::text COLLATE "C" AS place
         FROM receiver.dispatch
     ) d USING (event_id, handler)
-    JOIN receiver.attempt a ON (a.event_id, a.handler, a.outcome) = (e.event_id, e.handler, 'succeeded')
+    JOIN receiver.every_attempt a ON (a.event_id, a.handler, a.outcome) = (e.event_id, e.handler, 'succeeded')
     JOIN receiver.event v ON v.id = e.event_id
     WHERE d.lane IS NOT NULL
     WINDOW before AS (PARTITION BY d.lane ORDER BY e.seq ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING)
@@ -42,7 +42,7 @@ RULES: Final[Mapping[str, str]] = {
         SELECT p.handler, p.lane, p.event_id, p.received_at, n.event_id, n.started_at FROM placed p
         JOIN placed n ON n.lane = p.lane AND n.seq < p.seq AND n.place > p.place
         WHERE n.started_at > p.received_at + interval '{PATIENCE} seconds' AND NOT EXISTS (
-            SELECT FROM receiver.attempt a
+            SELECT FROM receiver.every_attempt a
             WHERE a.event_id = p.event_id AND a.handler = p.handler AND a.outcome = 'dead'
         )
     """,

@@ -5,6 +5,7 @@ import datetime as dt
 import os
 import subprocess
 import sys
+import uuid
 from pathlib import Path
 
 import asyncpg
@@ -95,6 +96,27 @@ def test_up_down_and_up_again_on_a_database_with_rows(empty_database_url: str) -
     assert query(empty_database_url, "SELECT count(*) FROM receiver.event") == ["0"]
     # Marks left by the first installation must not vouch for rows of the second.
     assert query(empty_database_url, "SELECT id FROM receiver.installation") != first
+
+
+# As the version before writes it, and this one; both have failed before.
+SUCCESSES = """
+INSERT INTO receiver.dispatch (event_id, handler, state, epoch, attempts, worker, started_at)
+VALUES (uuid_nil(), 'old', 'succeeded', 2, 2, 'w', NULL), (uuid_nil(), 'new', 'succeeded', 2, 2, 'w', now());
+INSERT INTO receiver.attempt (event_id, handler, epoch, number, trigger, worker, started_at, outcome)
+VALUES (uuid_nil(), 'old', 2, 2, 'scheduled', 'w', now(), 'succeeded'),
+       (uuid_nil(), 'old', 1, 1, 'scheduled', 'w', now(), 'retry'),
+       (uuid_nil(), 'new', 1, 1, 'scheduled', 'w', now(), 'retry')
+"""
+RAN = "SELECT handler || ' ' || number || ' ' || outcome FROM receiver.{} ORDER BY handler, epoch"
+
+
+def test_a_success_is_recorded_once_by_this_version_and_by_the_one_before(empty_database_url: str) -> None:
+    migrate.upgrade(empty_database_url)
+    execute(empty_database_url, *SUCCESSES.replace("uuid_nil()", f"'{uuid.UUID(int=0)}'").split(";"))
+    all_of_them = ["new 1 retry", "new 2 succeeded", "old 1 retry", "old 2 succeeded"]
+    assert query(empty_database_url, RAN.format("every_attempt")) == all_of_them
+    migrate.downgrade(empty_database_url, "0008")
+    assert query(empty_database_url, RAN.format("attempt")) == all_of_them
 
 
 def test_of_three_at_once_each_finds_the_work_done_or_does_it(empty_database_url: str) -> None:

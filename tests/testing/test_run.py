@@ -226,10 +226,11 @@ async def at_a_worker(shop: Shop, receiver: Receiver) -> tuple[object, ...]:
     """State, reason and delay of one run."""
     await shop.deliver()
     async with shop.working(receiver.handlers):
-        await shop.until("SELECT count(*) = 1 FROM receiver.attempt")
+        await shop.until("SELECT count(*) = 1 FROM receiver.every_attempt")
     (row,) = await shop.rows(
-        "SELECT outcome, a.reason, CASE outcome WHEN 'retry' THEN extract(epoch FROM due_at - finished_at)::float8 END"
-        " FROM receiver.attempt a JOIN receiver.dispatch USING (event_id, handler)"
+        "SELECT outcome, a.reason,"
+        " CASE outcome WHEN 'retry' THEN extract(epoch FROM due_at - a.finished_at)::float8 END"
+        " FROM receiver.every_attempt a JOIN receiver.dispatch USING (event_id, handler)"
     )
     return row
 
