@@ -70,6 +70,7 @@ def contenders(servers: EmbeddedServers) -> list[Queue]:
             share=0.2,
         ),
         _receiver(servers, "receiver, raw SQL, batch=20", "mark_paid_together", share=2.0),
+        _receiver(servers, "receiver, raw SQL, wait_for_disk=false", "mark_paid_raw", waits=False),
         _receiver(servers, SESSION, "mark_paid"),
         _receiver(servers, "receiver, ORM: update of a class", "mark_paid_orm", share=0.5),
         _receiver(servers, "receiver, ORM: load and change", "mark_paid_object", share=0.5),
@@ -119,6 +120,7 @@ def _receiver(
     lanes: int | None = None,
     processes: int = 1,
     share: float = 1.0,
+    waits: bool = True,
 ) -> Queue:
     return Queue(
         name=name,
@@ -127,6 +129,6 @@ def _receiver(
         share=share,
         left=LEFT,
         table="receiver.dispatch",
-        env=environment(servers),
+        env={**environment(servers), "RECEIVER_WAIT_FOR_DISK": str(waits).lower()},
         processes=processes,
     )

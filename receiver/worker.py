@@ -150,7 +150,12 @@ class Worker:
         settings = self._settings
         leasing = lease_engine(self._database_url)
         stack.push_async_callback(leasing.dispose)
-        running = run_engine(self._database_url, size=settings.concurrency + 1, lease_seconds=settings.lease_seconds)
+        running = run_engine(
+            self._database_url,
+            size=settings.concurrency + 1,
+            lease_seconds=settings.lease_seconds,
+            wait_for_disk=settings.wait_for_disk,
+        )
         stack.push_async_callback(running.dispose)
         return Dispatcher(
             registry=self._registry,

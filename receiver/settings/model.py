@@ -96,6 +96,7 @@ class Settings(BaseSettings):
     concurrency: int = Field(default=16, ge=1, le=256, description="handlers that one worker runs at once")
     lease_seconds: float = Field(default=60.0, ge=1, description="seconds a worker owns a dispatch before others may")
     poll_seconds: float = Field(default=1.0, gt=0, description="seconds between looks for due dispatches")
+    wait_for_disk: bool = Field(default=True, description="a handler's commit waits until it is on disk")
     grace_seconds: float = Field(default=20.0, ge=0, description="seconds that running handlers get at shutdown")
 
     token_keys: list[str] = Field(

@@ -34,18 +34,22 @@ _IDLE_PART: Final = 0.75
 """Of a lease: a frozen worker's transaction must end, and free its dispatch, before the lease does."""
 
 
-def run_engine(url: str, *, size: int, lease_seconds: float) -> AsyncEngine:
+def run_engine(url: str, *, size: int, lease_seconds: float, wait_for_disk: bool = True) -> AsyncEngine:
     """The engine of the connections on which handlers run.
 
     Args:
         url: `postgresql://…`; no transaction pooler in between, for statements are prepared in the session.
         size: most connections.
         lease_seconds: how long a lease lasts.
+        wait_for_disk: with each commit. If not, a crash of Postgres may undo the last ones: effect, success and the
+            attempt's record together, so that the dispatch is run again.
     """
     settings = {
         "default_transaction_isolation": "read committed",
         "idle_in_transaction_session_timeout": f"{int(lease_seconds * _IDLE_PART * 1000)}ms",
     }
+    if not wait_for_disk:
+        settings["synchronous_commit"] = "off"
     engine = make_engine(url, name="receiver-worker", size=size, settings=settings)
     # What handlers write is the merchant's: it has no place in the error texts of attempts.
     engine.sync_engine.hide_parameters = True

@@ -380,3 +380,23 @@ async def test_postgres_restarts_and_all_recovers(own_servers: EmbeddedServers, 
             await after.deliver()
             await after.ask_oracle()
             assert await after.effects() == 21
+
+
+@pytest.mark.parametrize("wait_for_disk", [True, False])
+async def test_commits_that_a_crash_of_postgres_undoes_are_made_again(
+    own_servers: EmbeddedServers, own_shop: Shop, *, wait_for_disk: bool
+) -> None:
+    registry = Registry(retry=QUICK)
+    registry.on("stripe", name="pay")(write)
+    there = await own_shop.effects()
+    for _ in range(600):
+        await own_shop.deliver()
+    async with own_shop.working(registry, lease_seconds=2, wait_for_disk=wait_for_disk):
+        for least in (100, 200, 300):
+            async with open_shop(own_servers.database_url, own_servers.redis_url) as before:
+                await before.until("SELECT count(*) >= $1 FROM effect", there + least)
+            await asyncio.to_thread(own_servers.postgres.stop_immediate)
+            await asyncio.to_thread(own_servers.postgres.start)
+        async with open_shop(own_servers.database_url, own_servers.redis_url) as after:
+            await after.ask_oracle()
+            assert await after.effects() == there + 600
