@@ -83,7 +83,6 @@ class Batches:
             except StoreUnavailable:
                 raise
             except TransactionEnded as error:
-                await self._connection.open()
                 return await self._ended(leases, position + 1, error)
             except BaseException as error:
                 if stops_us(error):

@@ -20,7 +20,6 @@ class BatchConnection(RunConnection):
         """Begin the transaction of a batch. Raises StoreUnavailable."""
         await self._ask("BEGIN")
         self._begun = str(await self._tell(together.BEGUN))
-        self.committing = False
 
     async def mark(self) -> None:
         """Set the savepoint to which `unmark` takes a batch back. Raises StoreUnavailable."""
@@ -66,7 +65,6 @@ class BatchConnection(RunConnection):
             as `succeed`.
         """
         async with self._touching:
-            self.committing = True
             await self._commit(self._opened(), together.succeed(self._begun, leases))
 
     async def has_ended(self) -> bool:
@@ -75,5 +73,7 @@ class BatchConnection(RunConnection):
         Raises:
             StoreUnavailable: the connection cannot be used.
         """
-        await self.roll_back()
+        self._forget_loan()
+        async with self._touching:
+            await self._ask("ROLLBACK")
         return bool(await self._tell(together.COMMITTED, self._begun))

@@ -166,6 +166,11 @@ def succeed(
     return "".join(parts)
 
 
+def check(lease: Lease) -> str:
+    """Fail with division by zero if this is not the transaction that `begin` began."""
+    return f"EXECUTE receiver_check({_key(lease)})"
+
+
 def fail(lease: Lease, failure: Failure, elapsed: float) -> str:
     """Roll back, then record the failure in a transaction of its own; ends in `INSERT 0 1` if it was still ours.
 

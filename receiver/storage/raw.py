@@ -16,7 +16,7 @@ from receiver.storage.engine import Connection
 _T = TypeVar("_T")
 
 # Where a statement may begin: of one that has no values there may be several in a row, and comments.
-_ENDS: Final = re.compile(r"(?:^|[;\n]|\*/)\s*(?:abort|begin|commit|end|prepare|rollback|start)\b", re.IGNORECASE)
+_ENDS: Final = re.compile(r"(?:^|[;\r\n]|\*/)\s*(?:abort|begin|commit|end|prepare|rollback|start)\b", re.IGNORECASE)
 
 
 @lru_cache(maxsize=1024)

@@ -68,7 +68,7 @@ class RunConnection:
         self.emitted = False
         """The last run has emitted something that handlers want."""
         self.committing = False
-        """The last thing asked for was to commit a run: if there was no answer, it may have succeeded."""
+        """A commit was asked for and not answered: the run may have succeeded."""
         self._own: OwnConnection | None = None
         self._loan: Loan | None = None
         self._touching = asyncio.Lock()
@@ -110,7 +110,7 @@ class RunConnection:
         """
         if lease.suspect and not counted:
             await self.count(lease)
-        self.committing = False
+        self.committing = False  # of a run before it, what came of that has been asked by now
         if await self._ask(outcomes.begin(lease)) != _BEGUN:
             await self._ask("ROLLBACK")
             raise LeaseLost("somebody else took the dispatch over")
@@ -168,9 +168,12 @@ class RunConnection:
             try:
                 said = await self._commit(own, sql)
             except asyncpg.PostgresError:
-                if following is not None and await self._went_through(lease):
+                went_through = following is not None and await self._went_through(lease)
+                self.committing = False
+                if went_through:
                     return False  # it was the beginning behind the commit that failed
                 raise
+            self.committing = False
         if following is not None and said != _BEGUN:
             await self._ask("ROLLBACK")
         return said == _BEGUN
@@ -181,15 +184,26 @@ class RunConnection:
         await self._ask("ROLLBACK")
 
     async def has_succeeded(self, lease: Lease) -> bool:
-        """Roll back what is open; whether all the same the run's success is committed.
+        """Whether the run's success is committed although it failed; then nothing is open any more.
 
-        If we had not asked for that, its handler has done it, by SQL of its own.
+        If we had not asked for that, its handler has done it, by SQL of its own. A transaction that is still ours stays
+        open, so that nobody takes the dispatch over before `fail`.
 
         Raises:
             StoreUnavailable: the connection cannot be used.
         """
         self._forget_loan()
-        return await self._went_through(lease)
+        async with self._touching:
+            own = self._opened()
+            try:
+                if own.raw.is_in_transaction():
+                    await own.say(outcomes.check(lease), _ANSWER_SECONDS)
+                    return False
+            except (asyncpg.InFailedSQLTransactionError, asyncpg.DivisionByZeroError):
+                pass  # it failed, or it is one that the handler began: the row tells
+            except UNREACHABLE as error:
+                raise StoreUnavailable("Postgres did not do what it was asked") from error
+            return await self._went_through(lease)
 
     async def fail(self, lease: Lease, failure: Failure, elapsed: float) -> bool:
         """Roll back whatever the handler wrote, then record the failure in a transaction of its own.

@@ -10,7 +10,7 @@ from typing import Final
 
 from receiver.storage.leases import Lease
 
-# Each lane's next one is made ready under that lane's lock, as by `receiver_succeed_in_lane`.
+# Each lane's next one is made ready under that lane's lock, as by `receiver_leave`.
 _SUCCEED: Final = """
 PREPARE receiver_succeed_together(uuid[], text, int[], text, int) AS
 WITH done AS (

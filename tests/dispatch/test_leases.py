@@ -144,6 +144,18 @@ async def test_what_a_handler_committed_by_itself_is_seen(shop: Shop) -> None:
         assert not run.committing, "nor had we asked for it"
 
 
+async def test_who_looks_for_a_success_keeps_its_dispatch(shop: Shop) -> None:
+    """Its lease has run out; what comes of the run is to be recorded before anybody takes it over."""
+    await shop.deliver()
+    async with shop.leasing() as leasing, running(shop) as run:
+        (lease,) = await leasing.take(10)
+        await shop.execute(LET_IT_RUN_OUT)
+        await run.begin(lease)
+        assert not await run.has_succeeded(lease)
+        assert await leasing.take(10) == []
+        assert await run.fail(lease, RETRY, 0.1)
+
+
 async def test_touched_transaction_stays(shop: Shop) -> None:
     await shop.deliver()
     async with shop.leasing() as leasing, running(shop, idle_in_transaction_session_timeout="500ms") as run:

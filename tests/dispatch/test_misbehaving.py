@@ -1,6 +1,7 @@
 """Handlers that do what they should not, and then fail: each pays for it alone; what is out is not written again."""
 
 import asyncio
+import uuid
 from contextlib import suppress
 
 import pytest
@@ -196,3 +197,22 @@ async def test_a_long_raw_run_leaves_its_connection_as_it_was(shop: Shop, batch:
         await shop.until_done()
     assert await shop.rows("SELECT DISTINCT state, attempts FROM receiver.dispatch") == [("succeeded", 1)]
     assert await shop.effects() == 5
+
+
+async def test_who_commits_by_itself_is_seen_behind_the_commit_of_another(shop: Shop) -> None:
+    """Its transaction was begun by that commit, whose reply has come."""
+    ending: set[uuid.UUID] = set()
+
+    async def pay(event: Event, tx: RawTransaction) -> None:
+        if event.id in ending:
+            await tx.execute("COMMIT")
+            raise ValueError("and then")
+
+    registry = Registry()
+    registry.on("stripe", name="pay", raw=True)(pay)
+    first, second = await shop.deliver(), await shop.deliver()
+    ending.add(second)
+    async with shop.working(registry, concurrency=1):
+        await shop.until_done()
+    states = {row[0]: row[1] for row in await shop.rows("SELECT event_id, state FROM receiver.dispatch")}
+    assert states == {first: "succeeded", second: "dead"}
