@@ -8,6 +8,11 @@ from receiver import Event, RawTransaction, Receiver
 
 receiver = Receiver()
 
+# Two events may be of one account.
+PAY_LIST = """
+UPDATE public.account AS a SET paid = paid + p.count
+FROM (SELECT id, count(*) FROM unnest($1::int[]) AS t(id) GROUP BY id ORDER BY id) AS p WHERE a.id = p.id
+"""
 PAY = sa.text("UPDATE public.account SET paid = paid + 1 WHERE id = :id")
 
 
@@ -69,3 +74,9 @@ async def mark_paid_in_lane(event: Event, tx: RawTransaction) -> None:
 async def mark_paid_together(event: Event, tx: RawTransaction) -> None:
     """The same, several in one transaction."""
     await tx.execute(PAY_RAW, account(event))
+
+
+@receiver.on("stripe", RAW, raw=True, batch=20, as_list=True)
+async def mark_paid_as_list(events: list[Event], tx: RawTransaction) -> None:
+    """The same, a row of its own for each event, by one statement."""
+    await tx.execute(PAY_LIST, [account(event) for event in events])

@@ -70,6 +70,7 @@ def contenders(servers: EmbeddedServers) -> list[Queue]:
             share=0.2,
         ),
         _receiver(servers, "receiver, raw SQL, batch=20", "mark_paid_together", share=2.0),
+        _receiver(servers, "receiver, raw SQL, batch=20, as_list=True", "mark_paid_as_list", share=2.0),
         _receiver(servers, "receiver, raw SQL, wait_for_disk=false", "mark_paid_raw", waits=False),
         _receiver(servers, SESSION, "mark_paid"),
         _receiver(servers, "receiver, ORM: update of a class", "mark_paid_orm", share=0.5),

@@ -77,6 +77,7 @@ class Receiver(Guards):
         concurrency: int | None = None,
         raw: bool = False,
         batch: int = 1,
+        as_list: bool = False,
     ) -> Callable[[HandlerFunction], HandlerFunction]:
         """Register a handler for events of a source, or of a provider.
 
@@ -93,6 +94,8 @@ class Receiver(Guards):
             raw: lend it a `RawTransaction` instead of a session: SQL straight to asyncpg, at half the cost.
             batch: most of its events that are completed in one transaction, 1 to 100; for small, quick handlers that
                 call nothing outside.
+            as_list: call it once for a batch, with a list of the events; if that fails, for each of them alone, in a
+                list of one.
 
         Raises:
             HandlerError: the function cannot be a handler, or another has its name.
@@ -108,6 +111,7 @@ class Receiver(Guards):
             concurrency=concurrency,
             raw=raw,
             batch=batch,
+            as_list=as_list,
         )
 
     def confirm(

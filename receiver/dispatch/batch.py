@@ -1,9 +1,11 @@
-"""A batch: several events of one handler, one after another in one transaction, completed by one commit.
+"""A batch: several events of one handler in one transaction, completed by one commit.
 
-At first without savepoints, which cost as much as all the rest: if one of them fails, everything is rolled back and run
-again, each behind a savepoint of its own. So one that fails is alone in that. What a batch cannot settle (a commit that
-is refused, a connection that is cut, a dispatch that is somebody else's by now) is left to be run alone, as if there
-were no batches.
+A handler that takes a list is called once for all of them. If that fails, each is run alone.
+
+Any other is called for one event after another. At first without savepoints, which cost as much as all the rest: if one
+fails, everything is rolled back and run again, each behind a savepoint of its own. So one that fails is alone in that.
+What a batch cannot settle (a commit that is refused, a connection that is cut, a dispatch that is somebody else's by
+now) is left to be run alone, as if there were no batches.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
@@ -18,11 +20,11 @@ from receiver.errors import StoreUnavailable, TransactionEnded
 from receiver.handlers import Handler
 from receiver.observability.failpoints import failpoint
 from receiver.storage.batches import BatchConnection
-from receiver.storage.leases import Lease, StoredEvent
+from receiver.storage.leases import Lease
 
 log = structlog.get_logger(__name__)
 
-Handle: TypeAlias = Callable[[Lease, Handler, StoredEvent], Awaitable[None]]
+Handle: TypeAlias = Callable[[Sequence[Lease], Handler], Awaitable[None]]
 
 
 @dataclass(kw_only=True)
@@ -44,7 +46,7 @@ class Batches:
 
     Args:
         connection: of the slot.
-        handle: calls a handler in the transaction that is open on it.
+        handle: calls a handler for one event or for a list, in the transaction that is open on it.
     """
 
     def __init__(self, connection: BatchConnection, handle: Handle) -> None:
@@ -64,6 +66,8 @@ class Batches:
         """
         try:
             await self._connection.open()
+            if handler.options.as_list:
+                return await self._at_once(leases, handler)
             ran = await self._pass(leases, handler, careful=self._careful)
             if ran is None:
                 ran = await self._pass(leases, handler, careful=True) or Ran(alone=list(leases))
@@ -72,6 +76,25 @@ class Batches:
             return Ran(alone=list(leases))
         self._careful = bool(ran.failed)
         return ran
+
+    async def _at_once(self, leases: Sequence[Lease], handler: Handler) -> Ran:
+        """Run them by one call."""
+        await self._connection.begin_together()
+        try:
+            await self._handle(leases, handler)
+            emitted = await self._connection.keep(marked=False)
+        except StoreUnavailable:
+            raise
+        except TransactionEnded as error:
+            return await self._ended(leases, len(leases), error)
+        except BaseException as error:
+            if stops_us(error):
+                raise
+            log.warning("list_failed", handler=handler.name, count=len(leases), error=type(error).__name__)
+            if await self._is_out(error):
+                return _ended(leases, len(leases), verdict.ended_before(error))
+            return Ran(alone=list(leases))
+        return await self._commit(leases, Ran(succeeded=list(leases), emitted=emitted))
 
     async def _pass(self, leases: Sequence[Lease], handler: Handler, *, careful: bool) -> Ran | None:
         """Run them once; None: one failed, all is rolled back, and savepoints will tell which."""
@@ -109,22 +132,23 @@ class Batches:
     ) -> Ran | None:
         """Roll everything back; None if the batch may be run again with savepoints."""
         spoiled = verdict.spoiled(error) or not self._connection.alive
-        if spoiled:
-            await self._connection.discard()
-        await self._connection.open()
-        if await self._connection.has_ended():
+        if await self._is_out(error):
             return _ended(leases, position + 1, verdict.ended_before(error))
         if not spoiled and not careful:
             return None
         return Ran(failed={leases[position]: error}, alone=[*leases[:position], *leases[position + 1 :]])
 
+    async def _is_out(self, error: BaseException) -> bool:
+        """Undo what was not committed; whether a handler has committed what was written until this error."""
+        if verdict.spoiled(error) or not self._connection.alive:
+            await self._connection.discard()
+        await self._connection.open()
+        return await self._connection.has_ended()
+
     async def _one(self, lease: Lease, handler: Handler, *, careful: bool) -> bool:
-        stored = lease.event
-        if stored is None:
-            raise LookupError("a batch is made of events that are there")
         if careful:
             await self._connection.mark()
-        await self._handle(lease, handler, stored)
+        await self._handle([lease], handler)
         return await self._connection.keep(marked=careful)
 
     async def _commit(self, leases: Sequence[Lease], ran: Ran) -> Ran:

@@ -142,4 +142,5 @@ async def _settle(slot: Slot, line: Line, call: Call, error: HandlerTimedOut | N
         await slot.settle(call, error)
     except Exception as fault:  # noqa: BLE001 - a fault of ours must cost one lease, not the slot
         log.error("slot_failed", error=type(fault).__name__, event_id=str(call.lease.event_id))  # noqa: TRY400
-    line.done(call.lease, time.monotonic() - call.started)
+    if not call.several:  # those are still to be run, each alone
+        line.done(call.lease, time.monotonic() - call.started)

@@ -3,14 +3,25 @@
 import asyncio
 import inspect
 import math
+from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import cast
+from typing import TypeAlias, cast
+
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import Session
 
 from receiver.dispatch.threads import HandlerThread
 from receiver.errors import HandlerError, HandlerTimedOut
 from receiver.events import Event
-from receiver.handlers import AsyncFunction, Handler, RawFunction, SyncFunction
+from receiver.handlers import Handler
+from receiver.storage.raw import RawTransaction
 from receiver.storage.sessions import Lender
+
+Given: TypeAlias = Event | list[Event]
+# What a handler takes first, its options tell, and not its type.
+AnyAsync: TypeAlias = Callable[[Given, AsyncSession], Awaitable[object]]
+AnyRaw: TypeAlias = Callable[[Given, RawTransaction], Awaitable[object]]
+AnySync: TypeAlias = Callable[[Given, Session], object]
 
 
 class Caller:
@@ -24,22 +35,28 @@ class Caller:
         self._name = name
         self._thread: HandlerThread | None = None
 
-    async def call(self, handler: Handler, event: Event, connection: Lender) -> None:
+    async def call(self, handler: Handler, events: list[Event], connection: Lender) -> None:
         """Run the handler in the transaction that is open on `connection`; raises what it raises.
+
+        Args:
+            handler: the one.
+            events: one, or several for a handler that takes a list.
+            connection: lends it what it takes beside them.
 
         Raises:
             HandlerTimedOut: it took too long. A plain function may still be running then, without its session.
         """
+        given = events if handler.options.as_list else events[0]
         seconds = handler.options.timeout
         scope = asyncio.timeout(None if math.isinf(seconds) else seconds)
         try:
             async with scope:
                 if handler.options.raw:
-                    await _call_raw(cast("RawFunction", handler.function), event, connection)
+                    await _call_raw(cast("AnyRaw", handler.function), given, connection)
                 elif handler.is_async:
-                    await _call(cast("AsyncFunction", handler.function), event, connection)
+                    await _call(cast("AnyAsync", handler.function), given, connection)
                 else:
-                    await self._call_in_thread(cast("SyncFunction", handler.function), event, connection)
+                    await self._call_in_thread(handler, given, connection)
         except TimeoutError as error:
             if scope.expired():
                 raise HandlerTimedOut(f"still running after {seconds:g} seconds") from error
@@ -53,36 +70,36 @@ class Caller:
         if thread is not None:
             thread.close()
 
-    async def _call_in_thread(self, function: SyncFunction, event: Event, connection: Lender) -> None:
+    async def _call_in_thread(self, handler: Handler, given: Given, connection: Lender) -> None:
         if self._thread is None:
             self._thread = HandlerThread(self._name)
         try:
-            await self._thread.run(partial(_call_sync, function, event, connection))
+            await self._thread.run(partial(_call_sync, handler, given, connection))
         except BaseException:
             self.close()  # it may have been left inside the handler: the next one gets a thread of its own
             raise
 
 
-async def _call(function: AsyncFunction, event: Event, connection: Lender) -> None:
+async def _call(function: AnyAsync, given: Given, connection: Lender) -> None:
     session = connection.lend()
-    await function(event, session)
+    await function(given, session)
     if session.new or session.dirty or session.deleted:  # a flush of nothing costs a greenlet all the same
         await session.flush()
 
 
-async def _call_raw(function: RawFunction, event: Event, connection: Lender) -> None:
+async def _call_raw(function: AnyRaw, given: Given, connection: Lender) -> None:
     tx = connection.lend_raw()
-    await function(event, tx)
+    await function(given, tx)
     await tx.flush()
 
 
-def _call_sync(function: SyncFunction, event: Event, connection: Lender) -> None:
+def _call_sync(handler: Handler, given: Given, connection: Lender) -> None:
     session = connection.lend_sync()
-    result = function(event, session)
+    result = cast("AnySync", handler.function)(given, session)
     if inspect.isawaitable(result):
         if inspect.iscoroutine(result):
             result.close()
-        raise HandlerError(f"handler {event.handler!r}: returned a coroutine; it or what wraps it must be `async def`")
+        raise HandlerError(f"handler {handler.name!r}: returned a coroutine; it or what wraps it must be `async def`")
     session.flush()
 
 

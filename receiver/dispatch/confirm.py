@@ -150,7 +150,7 @@ class Confirmer:
         circuit = self._circuit(source)
         if not circuit.may_run():
             raise _Paused(circuit.seconds_to_probe())
-        event = to_event(question.lease, question.stored, self._readers)
+        event = to_event(question.lease, self._readers)
         asked = replace(event, handler=CONFIRM, attempt=question.standing.asked)
         started = time.perf_counter()
         try:

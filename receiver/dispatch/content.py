@@ -7,7 +7,7 @@ import msgspec
 
 from receiver.errors import SettingsError
 from receiver.events import Event
-from receiver.storage.leases import Lease, StoredEvent
+from receiver.storage.leases import Lease
 from receiver.storage.steps import Candidate, Content
 
 Readers: TypeAlias = Mapping[str, Callable[[bytes], object]]
@@ -16,11 +16,17 @@ Readers: TypeAlias = Mapping[str, Callable[[bytes], object]]
 _HEADERS = msgspec.json.Decoder(dict[str, str])
 
 
-def to_event(lease: Lease, stored: StoredEvent, readers: Readers, confirmed: object = None) -> Event:
+def to_event(lease: Lease, readers: Readers, confirmed: object = None) -> Event:
     """The event as its handler sees it.
 
     A source that is not configured here is no reason not to run: only `event.data` is then an error.
+
+    Raises:
+        LookupError: it was deleted.
     """
+    stored = lease.event
+    if stored is None:
+        raise LookupError("the event is not there any more")
     return Event(
         id=lease.event_id,
         source=stored.source,

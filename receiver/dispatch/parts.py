@@ -27,9 +27,12 @@ class Call(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     """A handler that runs."""
 
     lease: Lease
+    """The first of those whose events it was given."""
     handler: Handler
     started: float
     """Seconds of the monotonic clock, as all times here."""
+    several: bool = False
+    """It was given a list of several events: if it fails, each is run alone before any is blamed."""
 
     @property
     def limit(self) -> float:

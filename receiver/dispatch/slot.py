@@ -144,7 +144,7 @@ class Slot:
         try:
             skipped = answer is not None and await self._is_done(lease, stored, answer)
             if not skipped:
-                await self._handle(lease, handler, stored, answer)
+                await self._handle([lease], handler, answer)
             following = await self._succeed(lease, time.perf_counter() - started, line, skipped=skipped)
         except BaseException as error:
             if self._left:
@@ -205,7 +205,7 @@ class Slot:
         self._left = True
         self._caller.close()
         fresh = Slot(self._name, self._connection, self._parts)
-        running = None if self.call is None else self.call.lease
+        running = None if self.call is None or self.call.several else self.call.lease
         fresh._hand, self._hand = [lease for lease in self._hand if lease is not running], []
         return fresh
 
@@ -217,6 +217,8 @@ class Slot:
             error: what it failed with; None: the worker stops.
         """
         await self._connection.discard()
+        if call.several:
+            return
         elapsed = time.monotonic() - call.started
         if error is None:
             stop = asyncio.CancelledError()
@@ -265,13 +267,17 @@ class Slot:
             return None
         return lease.event
 
-    async def _handle(self, lease: Lease, handler: Handler, stored: StoredEvent, answer: Answer | None = None) -> None:
+    async def _handle(self, leases: Sequence[Lease], handler: Handler, answer: Answer | None = None) -> None:
+        """Call the handler for one event, or for several if it takes a list."""
+        first, several = leases[0], len(leases) > 1
+        named = f"{first.event_id} and {len(leases) - 1} more" if several else str(first.event_id)
         # Never unbound: the slot's task has a context of its own, and the next run binds all of them again.
-        bind_contextvars(event_id=str(lease.event_id), handler=lease.handler, attempt=lease.attempt)
-        self.call = Call(lease=lease, handler=handler, started=time.monotonic())
+        bind_contextvars(event_id=named, handler=handler.name, attempt=first.attempt)
+        self.call = Call(lease=first, handler=handler, started=time.monotonic(), several=several)
         try:
-            event = to_event(lease, stored, self._parts.readers, None if answer is None else answer.data)
-            await self._caller.call(handler, event, self._connection)
+            confirmed = None if answer is None else answer.data
+            events = [to_event(lease, self._parts.readers, confirmed) for lease in leases]
+            await self._caller.call(handler, events, self._connection)
         finally:
             self.call = None
             if self._left:  # nobody waits for this any more, and another slot has recorded it

@@ -20,7 +20,12 @@ if TYPE_CHECKING:
 AsyncFunction: TypeAlias = "Callable[[Event, AsyncSession], Awaitable[object]]"
 SyncFunction: TypeAlias = "Callable[[Event, Session], object]"
 RawFunction: TypeAlias = "Callable[[Event, RawTransaction], Awaitable[object]]"
-Function: TypeAlias = "AsyncFunction | SyncFunction | RawFunction"
+AsyncListFunction: TypeAlias = "Callable[[list[Event], AsyncSession], Awaitable[object]]"
+SyncListFunction: TypeAlias = "Callable[[list[Event], Session], object]"
+RawListFunction: TypeAlias = "Callable[[list[Event], RawTransaction], Awaitable[object]]"
+Function: TypeAlias = (
+    "AsyncFunction | SyncFunction | RawFunction | AsyncListFunction | SyncListFunction | RawListFunction"
+)
 
 # The name stands in rows and, as a literal, in the dispatcher's own statements.
 _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.:-]{0,99}")
@@ -51,7 +56,7 @@ class Handler:
     name: str
     """Stable and unique: it is written in the dispatch rows."""
     function: Function
-    """Takes the event and the session of its transaction."""
+    """Takes the event, or a list of events, and the session of its transaction."""
     is_async: bool
     """A coroutine function; else it runs in a thread, with a sync session."""
     routes: tuple[Route, ...]

@@ -34,6 +34,8 @@ class Options:
     """It is lent a `RawTransaction` instead of a session."""
     batch: int = 1
     """Most of its events that are completed in one transaction."""
+    as_list: bool = False
+    """It is called once for all events of a batch, with a list of them."""
 
     def __post_init__(self) -> None:
         """Refuse what could not work, where it is written."""
@@ -41,6 +43,7 @@ class Options:
         _typed("timeout", self.timeout, int, float)
         _typed("batch", self.batch, int)
         _typed("raw", self.raw, bool)
+        _typed("as_list", self.as_list, bool)
         if self.concurrency is not None:
             _typed("concurrency", self.concurrency, int)
         if math.isnan(self.timeout) or self.timeout <= 0:
@@ -57,6 +60,8 @@ class Options:
             raise ValueError(f"concurrency must be at least 1, not {self.concurrency!r}")
         if not 1 <= self.batch <= MOST_BATCH:
             raise ValueError(f"batch must be 1 to {MOST_BATCH}, not {self.batch!r}")
+        if self.as_list and self.batch == 1:
+            raise ValueError("as_list=True needs to know how long a list may be: say batch=20, for example")
 
 
 def _typed(name: str, value: object, *kinds: type) -> None:

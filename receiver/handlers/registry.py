@@ -40,6 +40,7 @@ class Registry:
         concurrency: int | None = None,
         raw: bool = False,
         batch: int = 1,
+        as_list: bool = False,
     ) -> Callable[[HandlerFunction], HandlerFunction]:
         """Decorate `async def handler(event, tx)` or `def handler(event, tx)`.
 
@@ -61,6 +62,8 @@ class Registry:
             raw: lend it a `RawTransaction`, which is quicker than a session, to a coroutine function.
             batch: most of its events that are completed in one transaction, 1 to 100. Row locks are held, and all of
                 them are undone, together; so not for what calls to the outside.
+            as_list: call `async def handler(events, tx)` once for a batch, with the list of its events, at least one.
+                If it fails, each event is run alone: in a list of one.
 
         Raises:
             HandlerError: it could not work. The message names the handler.
@@ -78,6 +81,7 @@ class Registry:
                     concurrency=concurrency,
                     raw=raw,
                     batch=batch,
+                    as_list=as_list,
                 )
             except (ValueError, OverflowError) as error:
                 raise HandlerError(f"handler {checked!r}, {place(function)}: {error}") from None

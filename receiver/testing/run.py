@@ -1,6 +1,7 @@
 """One run of a handler, in the transaction of a test."""
 
 import datetime as dt
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, Literal
 
@@ -43,7 +44,11 @@ class Outcome:
 
 
 async def run_handler(
-    receiver: Receiver, event: Event, tx: "AsyncSession | AsyncConnection", *, handler: str | None = None
+    receiver: Receiver,
+    event: Event | Sequence[Event],
+    tx: "AsyncSession | AsyncConnection",
+    *,
+    handler: str | None = None,
 ) -> Outcome:
     """Run the handler that wants this event, once, as the worker does.
 
@@ -60,28 +65,44 @@ async def run_handler(
 
     Args:
         receiver: on which the handler is registered.
-        event: `event.attempt` is the number of the run, so that the last one can be tried too.
+        event: `event.attempt` is the number of the run, so that the last one can be tried too. A handler that takes a
+            list is given a list of it; or say several, and it gets all of them, as in a batch. If that fails, the
+            worker would run each alone: the outcome is that of the call, and its attempt that of the first.
         tx: an `AsyncSession` or `AsyncConnection` on PostgreSQL, through asyncpg; also for handlers that are `def`.
         handler: its name; needed where several want the event.
 
     Raises:
-        HandlerError: no handler wants this event, or several do and none is named.
+        HandlerError: no handler wants this event, or several do and none is named; or there are several events, or
+            none, and the handler cannot be given them together.
     """
-    chosen = _chosen(receiver.handlers, event, handler)
-    return await _run(chosen, replace(event, handler=chosen.name), await Trial.begin(tx))
+    events = [event] if isinstance(event, Event) else list(event)
+    if not events:
+        raise HandlerError("an empty list of events: a handler is given one at least")
+    chosen = [_chosen(receiver.handlers, each, handler) for each in events]
+    _check_together(chosen)
+    return await _run(chosen[0], [replace(each, handler=chosen[0].name) for each in events], await Trial.begin(tx))
 
 
-async def _run(handler: Handler, event: Event, trial: Trial) -> Outcome:
+def _check_together(chosen: Sequence[Handler]) -> None:
+    first = chosen[0]
+    most = first.options.batch if first.options.as_list else 1
+    if len(chosen) > most:
+        raise HandlerError(f"handler {first.name!r} is given {most} event(s) at most, not {len(chosen)}")
+    if other := next((each for each in chosen if each is not first), None):
+        raise HandlerError(f"these events are wanted by {first.name!r} and {other.name!r}; name one: handler=…")
+
+
+async def _run(handler: Handler, events: list[Event], trial: Trial) -> Outcome:
     caller = Caller("receiver-testing")
     try:
-        await caller.call(handler, event, trial)
+        await caller.call(handler, events, trial)
         await trial.keep()
     except BaseException as error:
         cut = trial.cut
         await (trial.discard() if spoiled(error) else trial.undo())
         if stops_us(error):
             raise
-        failure = judge(error, _Tried(event.attempt), handler.options, _LONGEST, cut=cut)
+        failure = judge(error, _Tried(events[0].attempt), handler.options, _LONGEST, cut=cut)
         if failure.dead:
             return Outcome(state="dead", reason=failure.reason, error=error)
         return Outcome(state="retry", reason=failure.reason, delay=failure.delay, error=error)

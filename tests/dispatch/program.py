@@ -38,6 +38,12 @@ async def pay_together(event: Event, tx: AsyncSession) -> None:
     await _write(event, tx)
 
 
+async def pay_as_list(events: list[Event], tx: AsyncSession) -> None:
+    """The same by one call."""
+    for event in events:
+        await _write(event, tx)
+
+
 async def poison(event: Event, tx: AsyncSession) -> None:
     """Kill the worker that runs it."""
     await _write(event, tx)
@@ -158,6 +164,7 @@ async def main(database_url: str, redis_url: str, handlers: str) -> None:
         *(
             pay,
             pay_together,
+            pay_as_list,
             poison,
             leave,
             fail,
@@ -177,9 +184,9 @@ async def main(database_url: str, redis_url: str, handlers: str) -> None:
     known = {getattr(function, "__name__", ""): function for function in functions}
     for name in handlers.split(","):
         timeout = 0.2 if name in {"wait", "wait_sync"} else None
-        batch = 10 if name == "pay_together" else 1
+        batch = 10 if name in {"pay_together", "pay_as_list"} else 1
         source = "internal" if name == "hear" else "stripe"
-        receiver.on(source, name=name, timeout=timeout, batch=batch)(known[name])
+        receiver.on(source, name=name, timeout=timeout, batch=batch, as_list=name == "pay_as_list")(known[name])
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
     await Worker(

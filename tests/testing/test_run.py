@@ -356,3 +356,45 @@ async def test_the_handler_is_the_one_that_would_get_it(
         await run_handler(receiver, make_event("stripe", kind), tx, handler=name)
     await run_handler(receiver, make_event("stripe", "charge.paid", handler="x"), tx, handler="ship")
     assert await tx.scalar(text("SELECT handler FROM effect")) == "ship"
+
+
+async def write_all(events: list[Event], tx: AsyncSession) -> None:
+    await tx.execute(EFFECT, [{"id": event.id, "handler": event.handler} for event in events])
+    if any(event.type == "payout.odd" for event in events):
+        raise Dead("odd")
+
+
+def listing() -> Receiver:
+    receiver = shop_with(write)
+    receiver.on("stripe", "payout.*", batch=3, as_list=True)(write_all)
+    return receiver
+
+
+@pytest.mark.parametrize("several", [1, 3])
+async def test_a_list_is_one_call(tx: AsyncSession, several: int) -> None:
+    events = [make_event("stripe", "payout.paid") for _ in range(several)]
+    outcome = await run_handler(listing(), events[0] if several == 1 else events, tx)
+    assert outcome == Outcome(state="succeeded")
+    written = await tx.execute(text("SELECT event_id, handler FROM effect"))
+    assert {tuple(row) for row in written} == {(event.id, "write_all") for event in events}
+
+
+async def test_a_list_fails_as_a_whole(tx: AsyncSession) -> None:
+    events = [make_event("stripe", kind) for kind in ("payout.paid", "payout.odd")]
+    outcome = await run_handler(listing(), events, tx)
+    assert (outcome.state, outcome.reason) == ("dead", "odd")
+    assert await tx.scalar(COUNT) == 0
+
+
+@pytest.mark.parametrize(
+    ("kinds", "message"),
+    [
+        ([], "a handler is given one at least"),
+        (["payout.paid"] * 4, "'write_all' is given 3 event\\(s\\) at most, not 4"),
+        (["charge.paid"] * 2, "'pay' is given 1 event\\(s\\) at most, not 2"),
+        (["payout.paid", "charge.paid"], "wanted by 'write_all' and 'pay'"),
+    ],
+)
+async def test_lists_that_no_handler_would_be_given(tx: AsyncSession, kinds: list[str], message: str) -> None:
+    with pytest.raises(HandlerError, match=message):
+        await run_handler(listing(), [make_event("stripe", kind) for kind in kinds], tx)
