@@ -118,6 +118,13 @@ async def keep_together(event: Event, tx: AsyncSession) -> None:
     _stumble()
 
 
+async def list_together(events: list[Event], tx: RawTransaction) -> None:
+    """Several in one call."""
+    for event in events:
+        await tx.execute(_WRITE_RAW, event.handler, event.id, event.late, os.getpid())
+        _stumble()
+
+
 def build() -> Receiver:
     """All of them."""
     made = Receiver(retry=RetryPolicy(first=0.2, factor=1.5, cap=2, attempts=60))
@@ -128,6 +135,7 @@ def build() -> Receiver:
     made.on("stripe", "charge.*", lane="entity", on_dead="block")(keep_account)
     made.on("stripe", "charge.*", concurrency=4)(take_stock)
     made.on("stripe", "charge.*", raw=True, batch=10)(count_together)
+    made.on("stripe", "charge.*", raw=True, batch=10, as_list=True)(list_together)
     made.on("stripe", "payment_intent.*", lane="entity", batch=10)(keep_together)
     made.on("standardwebhooks", lane="entity")(keep_ledger)
     made.on("standardwebhooks")(book_plainly)
