@@ -32,7 +32,7 @@ class Recorder:
 
     async def failed(
         self, lease: Lease, handler: Handler, error: BaseException, elapsed: float, *, alone: bool = True
-    ) -> None:
+    ) -> bool:
         """Record what a run that was ended by `error` comes to.
 
         Args:
@@ -41,21 +41,24 @@ class Recorder:
             error: what it raised.
             elapsed: seconds that it took.
             alone: its transaction was its own; False for one of a batch, whose transaction we may have committed.
+
+        Returns:
+            False if it has succeeded all the same: its commit went through, and only the answer was lost.
         """
         cut = not self._connection.alive
         if verdict.spoiled(error):
             await self._connection.discard()
         if alone and await self._has_succeeded(lease):
             if self._connection.committing:
-                self._parts.observer.ran(handler.name, "succeeded", elapsed)
                 log.info("commit_found", event_id=str(lease.event_id), handler=handler.name, error=type(error).__name__)
-                return
+                return False
             error = verdict.ended_before(error)
         if stops_us(error) and self._parts.stopping():
             failure = verdict.stopped(error)
         else:
             failure = verdict.judge(error, lease, handler.options, self._parts.draw(), cut=cut)
         await self.settle(lease, handler, error, failure, elapsed)
+        return True
 
     async def settle(
         self,

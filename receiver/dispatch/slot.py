@@ -149,11 +149,13 @@ class Slot:
         except BaseException as error:
             if self._left:
                 raise
-            await self._recorder.failed(lease, handler, error, time.perf_counter() - started)
+            elapsed = time.perf_counter() - started
+            if not await self._recorder.failed(lease, handler, error, elapsed):
+                self._succeeded(handler, elapsed, emitted=self._connection.emitted)
             if stops_us(error):
                 raise
             return None
-        self._succeeded(handler, time.perf_counter() - started, skipped=skipped)
+        self._succeeded(handler, time.perf_counter() - started, skipped=skipped, emitted=self._connection.emitted)
         return following
 
     def _asks(self, lease: Lease) -> bool:
@@ -195,10 +197,13 @@ class Slot:
             raise OnceBusy("another event that tells the same is being handled")
         return not first
 
-    def _succeeded(self, handler: Handler, elapsed: float, *, skipped: bool = False) -> None:
+    def _succeeded(self, handler: Handler, elapsed: float, *, skipped: bool = False, emitted: bool = False) -> None:
+        """Tell of a run that is committed."""
         if not skipped:
             self._parts.circuits[handler.name].ran(failed=False)
         self._parts.observer.ran(handler.name, "skipped" if skipped else "succeeded", elapsed)
+        if emitted:
+            self._parts.followed()
 
     def succeeded_by(self) -> "Slot":
         """A slot in place of this one, which is left to its handler. What this one was to record, `settle` does."""
@@ -223,8 +228,8 @@ class Slot:
         if error is None:
             stop = asyncio.CancelledError()
             await self._recorder.settle(call.lease, call.handler, stop, verdict.stopped(stop), elapsed)
-        else:
-            await self._recorder.failed(call.lease, call.handler, error, elapsed)
+        elif not await self._recorder.failed(call.lease, call.handler, error, elapsed):
+            self._succeeded(call.handler, elapsed)
 
     async def touch(self) -> None:
         """Keep the transaction of a handler that is busy elsewhere."""
@@ -295,8 +300,6 @@ class Slot:
                 line.put_back(following)
             raise
         failpoint("worker_after_commit")
-        if self._connection.emitted:
-            self._parts.followed()
         return following
 
     def _next(self, line: Line) -> Lease | None:

@@ -18,6 +18,7 @@ from receiver.settings import made
 from receiver.storage.emits import tell_after_commit
 from receiver.storage.engine import async_url
 from tests.dispatch.conftest import Shop
+from tests.faults.relay import Relay
 
 NEVER = 600.0
 """Seconds between polls: what is seen before was heard."""
@@ -59,6 +60,30 @@ async def test_the_worker_that_emitted_looks_at_once(shop: Shop, redis_is_there:
         await shop.until("SELECT count(*) = 1 FROM receiver.dispatch WHERE state = 'leased'")
         quiet.set()
         await shop.until(HEARD, 1, seconds=SOON)
+
+
+async def test_a_commit_whose_reply_was_lost_wakes_too(shop: Shop) -> None:
+    receiver, quiet = Receiver(), asyncio.Event()
+    async with Relay(shop.database_url) as relay:
+
+        @receiver.on("stripe")
+        async def pay(_event: Event, tx: AsyncSession) -> None:
+            await quiet.wait()
+            await receiver.emit(tx, "order.paid", None, key="o_1")
+            await tx.flush()
+            relay.hold()
+
+        receiver.on("internal")(hear)
+        await shop.deliver("pay")
+        apart = Shop(shop._connection, relay.url, NOWHERE)
+        async with apart.working(receiver.handlers, poll_seconds=NEVER):
+            await shop.until("SELECT count(*) = 1 FROM receiver.dispatch WHERE state = 'leased'")
+            quiet.set()
+            await shop.until("SELECT count(*) = 1 FROM receiver.dispatch WHERE state = 'succeeded'")
+            relay.cut()
+            relay.release()
+            await shop.until(HEARD, 1, seconds=SOON)
+    assert apart.runs.heard == [("pay", "succeeded"), ("hear", "succeeded")]
 
 
 async def test_other_workers_are_told(shop: Shop) -> None:
