@@ -62,13 +62,14 @@ class Bench:
         self._serving[slot] = (line, task)
 
     async def watch(self) -> None:
-        """Replace slots whose handlers will not stop, until cancelled."""
+        """End what takes too long, and replace slots whose handlers will not stop, until cancelled."""
         while True:
             await asyncio.sleep(LOOK_SECONDS)
             self.looks += 1
             self._reseat()
             now = time.monotonic()
             for slot in self:
+                slot.look(now)
                 if slot.call is not None and now > slot.call.limit + self._grace:
                     seconds = now - slot.call.started
                     error = HandlerTimedOut(f"still running after {seconds:.0f} seconds, though cancelled: abandoned")

@@ -5,7 +5,7 @@ import inspect
 import math
 from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import TypeAlias, cast
+from typing import Final, TypeAlias, cast
 
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session
@@ -16,6 +16,10 @@ from receiver.events import Event
 from receiver.handlers import Handler
 from receiver.storage.raw import RawTransaction
 from receiver.storage.sessions import Lender
+
+WATCHED: Final = 5.0
+"""Seconds from which on a handler's time has no timer of its own, which would cost a run a twentieth of its time: who
+looks at it now and then lets it `expire`."""
 
 Given: TypeAlias = Event | list[Event]
 # What a handler takes first, its options tell, and not its type.
@@ -29,10 +33,13 @@ class Caller:
 
     Args:
         name: of the thread.
+        watched: somebody looks at what runs, so that long time-outs need no timer.
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, *, watched: bool = False) -> None:
         self._name = name
+        self._longest_timer = WATCHED if watched else math.inf
+        self._scope: asyncio.Timeout | None = None
         self._thread: HandlerThread | None = None
 
     async def call(self, handler: Handler, events: list[Event], connection: Lender) -> None:
@@ -48,7 +55,7 @@ class Caller:
         """
         given = events if handler.options.as_list else events[0]
         seconds = handler.options.timeout
-        scope = asyncio.timeout(None if math.isinf(seconds) else seconds)
+        self._scope = scope = asyncio.timeout(seconds if seconds < self._longest_timer else None)
         try:
             async with scope:
                 if handler.options.raw:
@@ -61,8 +68,15 @@ class Caller:
             if scope.expired():
                 raise HandlerTimedOut(f"still running after {seconds:g} seconds") from error
             raise
+        finally:
+            self._scope = None
         if scope.expired():
             raise HandlerTimedOut(f"still running after {seconds:g} seconds, and it returned although it was cancelled")
+
+    def expire(self) -> None:
+        """The time of what runs is over: cancel it, unless that was done."""
+        if self._scope is not None and not self._scope.expired():
+            self._scope.reschedule(asyncio.get_running_loop().time())
 
     def close(self) -> None:
         """Let go of the thread."""

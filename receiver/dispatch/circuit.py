@@ -77,7 +77,7 @@ class Circuit:
         self._failed.append(failed)
         if self.is_open:
             self._wait(min(self._pause * 2, _LONGEST))
-        elif len(self._failed) == WINDOW and sum(self._failed) * 2 > WINDOW:
+        elif failed and len(self._failed) == WINDOW and sum(self._failed) * 2 > WINDOW:
             self._opened_at = self._clock()
             self._wait(_FIRST_PROBE)
             self._told.circuit(self._handler, is_open=True)

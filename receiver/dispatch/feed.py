@@ -48,9 +48,9 @@ class Feed:
     ) -> None:
         self.held: set[Lease] = set()
         """All that is leased and not yet done."""
-        self.line = Line(done=self._done, moved=self._make_room)
+        self.line = Line(self._done)
         """For the slots,"""
-        self.suspects = Line(done=self._suspect_done, moved=self._make_room)
+        self.suspects = Line(self._suspect_done)
         """and for the one that runs suspects."""
         self._connection = connection
         self._quotas = quotas
@@ -59,6 +59,8 @@ class Feed:
         self._poll_seconds = poll_seconds
         self._draw = draw
         self._room_made = asyncio.Event()
+        self._lacking = 0
+        """Runs that must end before there can be room: `run` sleeps until then."""
         self._mean_seconds = _AHEAD_SECONDS
         self.stopping = False
         """Nothing is leased any more."""
@@ -67,7 +69,8 @@ class Feed:
         """Lease until `stop`."""
         while not self.stopping:
             room = self._room()
-            if not room:
+            if room <= 0:
+                self._lacking = 1 - room
                 self._room_made.clear()
                 await self._room_made.wait()
                 continue
@@ -100,12 +103,12 @@ class Feed:
         return left
 
     def _room(self) -> int:
-        """For how many slots to lease now; 0 while too few are missing to be worth a statement."""
+        """For how many slots to lease now; 0 or less while too few are missing to be worth a statement."""
         ahead = min(BATCH, int(self._slots * _AHEAD_SECONDS / self._mean_seconds))
         # Suspects have a slot of their own.
         load = self._quotas.load() - self.suspects.busy - self.suspects.waiting
         room = int(self._slots + ahead - load)
-        return min(room, BATCH) if room > ahead // 2 else 0
+        return min(room, BATCH) if room > ahead // 2 else room - ahead // 2
 
     def _done(self, lease: Lease, seconds: float) -> None:
         self._mean_seconds += _WEIGHT * (seconds * self._quotas.batches[lease.handler] - self._mean_seconds)
@@ -115,10 +118,9 @@ class Feed:
         self.held.discard(lease)
         if self._quotas.done(lease):
             self._heard.set()
-        self._make_room()
-
-    def _make_room(self) -> None:
-        self._room_made.set()
+        self._lacking -= 1
+        if self._lacking <= 0 or self.stopping:
+            self._room_made.set()
 
     async def _lease(self, asked: Mapping[str, Ask]) -> Claim:
         tries = 0

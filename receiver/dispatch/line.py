@@ -11,13 +11,11 @@ class Line:
 
     Args:
         done: hears of each lease that is held no more, and of the seconds that its run took.
-        moved: called whenever a lease was taken.
     """
 
-    def __init__(self, *, done: Callable[[Lease, float], None], moved: Callable[[], None]) -> None:
+    def __init__(self, done: Callable[[Lease, float], None]) -> None:
         self._leases: asyncio.Queue[Lease] = asyncio.Queue()
         self._done = done
-        self._moved = moved
         self._closed = False
         self.busy = 0
         """How many have been taken and are not yet done."""
@@ -34,16 +32,15 @@ class Line:
     async def take(self) -> Lease:
         """The next one, for a slot that has nothing to do."""
         lease = await self._leases.get()
-        self._took()
+        self.busy += 1
         return lease
 
     def take_next(self) -> Lease | None:
         """The next one, for a slot that is about to have nothing to do; None: nothing waits, or all is to end."""
         if self._closed or self._leases.empty():
             return None
-        lease = self._leases.get_nowait()
-        self._took()
-        return lease
+        self.busy += 1
+        return self._leases.get_nowait()
 
     def take_more(self, handler: str, most: int) -> list[Lease]:
         """Up to `most` others of `handler`, for a batch."""
@@ -69,7 +66,3 @@ class Line:
         """Take out all that no slot has taken; from now on `take_next` gives nothing."""
         self._closed = True
         return [self._leases.get_nowait() for _ in range(self._leases.qsize())]
-
-    def _took(self) -> None:
-        self.busy += 1
-        self._moved()

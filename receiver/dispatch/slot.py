@@ -41,7 +41,7 @@ class Slot:
     def __init__(self, name: str, connection: BatchConnection, parts: Parts) -> None:
         self._name = name
         self._connection = connection
-        self._caller = Caller(name)
+        self._caller = Caller(name, watched=True)
         self._batches = Batches(connection, self._handle)
         self._parts = parts
         self._recorder = Recorder(connection, parts)
@@ -230,6 +230,16 @@ class Slot:
             await self._recorder.settle(call.lease, call.handler, stop, verdict.stopped(stop), elapsed)
         elif not await self._recorder.failed(call.lease, call.handler, error, elapsed):
             self._succeeded(call.handler, elapsed)
+
+    def look(self, now: float) -> None:
+        """End what takes too long and has no timer of its own. To be called now and then.
+
+        Args:
+            now: seconds of the monotonic clock.
+        """
+        if self.call is not None and now > self.call.limit:
+            self._caller.expire()
+        self._connection.cut_if_late(now)
 
     async def touch(self) -> None:
         """Keep the transaction of a handler that is busy elsewhere."""

@@ -4,6 +4,8 @@ The dispatcher's own statements go straight to asyncpg; the handler's session is
 """
 
 import asyncio
+import math
+import time
 from contextlib import suppress
 from typing import Final
 
@@ -72,6 +74,8 @@ class RunConnection:
         self._own: OwnConnection | None = None
         self._loan: Loan | None = None
         self._touching = asyncio.Lock()
+        self._answer_by = math.inf
+        """Until when the commit that we wait for may take."""
         self._orphans: list[str] = []
 
     @property
@@ -237,6 +241,15 @@ class RunConnection:
             except UNREACHABLE:
                 return
 
+    def cut_if_late(self, now: float) -> None:
+        """Cut the connection if the answer to a commit has been waited for too long. To be called now and then.
+
+        Args:
+            now: seconds of the monotonic clock.
+        """
+        if now > self._answer_by and self._own is not None:
+            self._own.raw.terminate()
+
     async def discard(self) -> None:
         """Close the connection for good; Postgres rolls back what was not committed.
 
@@ -294,11 +307,14 @@ class RunConnection:
 
     async def _commit(self, own: OwnConnection, sql: str) -> str:
         """Say what ends a run, or a part of it; what Postgres has against it, in words of ours."""
+        self._answer_by = time.monotonic() + _COMMIT_SECONDS  # no timer: it would be most of what this costs here
         try:
-            return await own.say(sql, _COMMIT_SECONDS)
+            return await own.say(sql)
         except asyncpg.InFailedSQLTransactionError as error:
             self.committing = False
             raise TransactionAborted("a statement failed, and the handler went on") from error
         except (asyncpg.DivisionByZeroError, *_NO_SAVEPOINT) as error:
             self.committing = False
             raise TransactionEnded(ENDED) from error
+        finally:
+            self._answer_by = math.inf

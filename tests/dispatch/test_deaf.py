@@ -22,7 +22,9 @@ QUICK = RetryPolicy(first=0.01, factor=1, cap=0.01, attempts=5)
 WITHIN = """
 SELECT count(*) = 1 FROM pg_stat_activity
 WHERE datname = current_database() AND state = 'active' AND wait_event = 'ClientRead' AND query LIKE '%within%'
+    AND state_change < clock_timestamp() - interval '0.3 s'
 """
+"""For so long that an answer has been sent by now, and lost: at first it is only on its way."""
 DONE = "SELECT bool_and(state = 'succeeded') FROM receiver.dispatch"
 LEASE = 1.0
 PATIENCE = 20.0

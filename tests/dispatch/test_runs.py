@@ -13,7 +13,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 from receiver.events import Event
 from receiver.handlers import Dead, Registry, Retry, RetryPolicy
 from receiver.handlers.handler import Function
-from tests.dispatch.conftest import Shop
+from tests.dispatch.conftest import Shop, until
 from tests.faults.relay import Relay
 
 EFFECT = text("INSERT INTO effect VALUES (:id, :handler, :note)")
@@ -277,6 +277,26 @@ async def test_a_commit_whose_reply_was_lost_is_found(shop: Shop) -> None:
     assert apart.runs.heard == [("pay", "succeeded")]
 
 
+async def test_a_commit_that_nobody_answers_is_given_up_and_found(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The connection lives, and says nothing any more."""
+    monkeypatch.setattr("receiver.storage.runs._COMMIT_SECONDS", 0.5)
+    async with Relay(shop.database_url) as relay:
+
+        async def pay(event: Event, tx: AsyncSession) -> None:
+            await write(event, tx)
+            relay.losing = True
+
+        await shop.deliver()
+        apart = Shop(shop._connection, relay.url, shop.redis_url)
+        async with apart.working(one(pay)):
+            await shop.until("SELECT state = 'succeeded' FROM receiver.dispatch")
+            await until(lambda: relay.lost > 0)
+            relay.losing = False
+            await until(lambda: apart.runs.heard == [("pay", "succeeded")])
+    assert await shop.attempts() == [(1, "succeeded", None)]
+    assert await shop.effects() == 1
+
+
 async def hangs(event: Event, tx: AsyncSession) -> None:
     await write(event, tx)
     await asyncio.sleep(60)
@@ -298,8 +318,13 @@ def hangs_in_database_sync(event: Event, tx: Session) -> None:
     tx.execute(text("SELECT pg_sleep(60)"))
 
 
+@pytest.mark.parametrize("watched", [False, True])
 @pytest.mark.parametrize("function", [hangs, hangs_in_database, hangs_sync, hangs_in_database_sync])
-async def test_timeout_ends_the_run(shop: Shop, function: Function) -> None:
+async def test_timeout_ends_the_run(
+    shop: Shop, function: Function, watched: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By a timer of its own, or, as long ones, by who looks now and then."""
+    monkeypatch.setattr("receiver.dispatch.call.WATCHED", 0.1 if watched else 1)
     RELEASE.clear()
     await shop.deliver()
     async with shop.working(one(function, timeout=0.2), concurrency=1):

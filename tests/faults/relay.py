@@ -51,6 +51,11 @@ class Relay:
         port = self._server.sockets[0].getsockname()[1]
         return self._target.set(host="127.0.0.1", port=port).render_as_string(hide_password=False)
 
+    @property
+    def lost(self) -> int:
+        """How many connections that still live have lost something."""
+        return len(self._deaf)
+
     def hold(self) -> None:
         """Keep replies back."""
         self._flowing.clear()
