@@ -14,7 +14,6 @@ from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from benchmarks import claims, dispatch, idempotency, ingress, latency, verify
-from benchmarks.queues import SESSION
 from benchmarks.report import Report, show, write
 from benchmarks.sql import execute
 from receiver.embedded import EmbeddedServers, discard
@@ -41,6 +40,8 @@ class Sizes:
     """Handler runs per round."""
     idle: int = 200
     """Callbacks one at a time."""
+    flood: int = 5_000
+    """Callbacks that tell what half load is."""
     half_load_seconds: float = 10.0
     keyed: int = 2_000
     """Requests that are to be done once, of each way, number of connections and round."""
@@ -53,6 +54,7 @@ QUICK = Sizes(
     requests=15_000,
     runs=5_000,
     idle=50,
+    flood=1_000,
     half_load_seconds=3.0,
     backlogs=(0, 100_000, 300_000),
     verify_seconds=0.02,
@@ -104,10 +106,8 @@ def _measure(report: Report, servers: EmbeddedServers, parts: tuple[str, ...], s
         report.ingress = ingress.measure(servers, requests=sizes.requests, rounds=sizes.rounds, step=step)
     if "dispatch" in parts:
         report.handler_runs = dispatch.measure(servers, runs=sizes.runs, rounds=sizes.rounds, step=step)
-        # The handler that is timed uses a session too.
-        ours = next(runs.rate for runs in report.handler_runs if runs.name == SESSION)
         report.latency = latency.measure(
-            servers, idle=sizes.idle, seconds=sizes.half_load_seconds, per_second=ours / 2, step=step
+            servers, idle=sizes.idle, flood=sizes.flood, seconds=sizes.half_load_seconds, step=step
         )
         report.claims = claims.measure(servers, backlogs=sizes.backlogs, step=step)
     if "idempotency" in parts:

@@ -4,6 +4,7 @@ Once more without Redis: then there is no nudge, and the poll finds what is due.
 """
 
 import asyncio
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import count
@@ -51,25 +52,42 @@ class Latency(msgspec.Struct):
 
 
 def measure(
-    servers: EmbeddedServers, *, idle: int, seconds: float, per_second: float, step: Callable[[str], None]
+    servers: EmbeddedServers, *, idle: int, flood: int, seconds: float, step: Callable[[str], None]
 ) -> list[Latency]:
-    """Measure one server and one worker process: `idle` callbacks one at a time, then `per_second` for `seconds`.
+    """Measure one server and one worker process, on the processors that they share with the load and the servers.
 
-    Then `idle` callbacks again, with no Redis: the worker finds them by its poll of a second.
+    `idle` callbacks one at a time; then half as many a second, for `seconds`, as both manage together when `flood`
+    callbacks come as fast as they are answered. Then `idle` again with no Redis: the worker finds them by its poll.
     """
     asyncio.run(execute(servers.database_url, _PREPARE))
-    slowly = Pace("idle", _IDLE_PER_SECOND, idle)
-    fast = Pace("half load", per_second, int(per_second * seconds))
     numbers = count(_FIRST)
-    measured = []
-    for redis_url, paces in ((servers.redis_url, (slowly, fast)), (_NO_REDIS, (Pace("idle, no Redis", *slowly[1:]),))):
-        with _programs(servers, redis_url) as port:
-            _latencies(servers, port, numbers, Pace("warm", 100.0, _WARM))
-            for wanted in paces:
-                step(f"callback to handler: {wanted.name}")
-                cuts = quantiles(_latencies(servers, port, numbers, wanted), n=100)
-                measured.append(Latency(**wanted._asdict(), p50_ms=cuts[49], p99_ms=cuts[98]))
+    slowly = Pace("idle", _IDLE_PER_SECOND, idle)
+    with _programs(servers, servers.redis_url) as port:
+        _latencies(servers, port, numbers, Pace("warm", 100.0, _WARM))
+        measured = [_one(servers, port, numbers, slowly, step)]
+        step("callback to handler: how much is half load")
+        half = _whole(servers, port, numbers, flood) / 2
+        measured.append(_one(servers, port, numbers, Pace("half load", half, int(half * seconds)), step))
+    with _programs(servers, _NO_REDIS) as port:
+        _latencies(servers, port, numbers, Pace("warm", 100.0, _WARM))
+        measured.append(_one(servers, port, numbers, Pace("idle, no Redis", *slowly[1:]), step))
     return measured
+
+
+def _one(
+    servers: EmbeddedServers, port: int, numbers: Iterator[int], wanted: Pace, step: Callable[[str], None]
+) -> Latency:
+    step(f"callback to handler: {wanted.name}")
+    cuts = quantiles(_latencies(servers, port, numbers, wanted), n=100)
+    return Latency(**wanted._asdict(), p50_ms=cuts[49], p99_ms=cuts[98])
+
+
+def _whole(servers: EmbeddedServers, port: int, numbers: Iterator[int], flood: int) -> float:
+    """Callbacks a second from the first that is sent to the last whose handler begins."""
+    ids = [next(numbers) for _ in range(flood)]
+    first, *_ = pace.send("127.0.0.1", port, callbacks.requests(ids), per_second=math.inf)
+    begun = asyncio.run(_begun(servers.database_url, ids))
+    return flood / ((max(begun.values()) - first) / 1e9)
 
 
 @contextmanager
