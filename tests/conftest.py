@@ -128,7 +128,8 @@ def make_database(servers: Servers) -> Callable[[str | None], str]:
 
     def make(template: str | None = None) -> str:
         name = f"receiver_test_{os.getpid()}_{next(numbers)}"
-        copied = f" TEMPLATE {template}" if template else ""
+        # As files: neither the copy nor its removal is written to the log, which takes half as long.
+        copied = f" TEMPLATE {template} STRATEGY file_copy" if template else ""
         execute(servers.database_url, f"CREATE DATABASE {name}{copied}")
         return with_database(servers.database_url, name)
 
