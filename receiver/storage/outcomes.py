@@ -35,44 +35,26 @@ WITH finished AS (
 SELECT 1 / count(*) FROM finished
 """
 
-# In a lane, under its lock: who comes first of the others is made ready if it waits. It may be older than a run that
-# comes again later, which it then overtakes; else it is next only if this one leaves the lane.
-_NEXT: Final = """
-other AS (
-    SELECT event_id, handler, lane_at, state FROM receiver.dispatch
-    WHERE lane = {lane} AND (state IN ('ready', 'waiting', 'leased') OR blocks) AND event_id <> $1
-    ORDER BY lane_at, event_id
-    LIMIT 1
-), promoted AS (
-    UPDATE receiver.dispatch AS d SET state = 'ready'
-    FROM other, {own} AS own
-    WHERE d.event_id = other.event_id AND d.handler = other.handler AND other.state = 'waiting'
-        AND ({leaves} OR (other.lane_at, other.event_id) < (own.lane_at, $1))
+# In a lane, at the end of a run, so that the lane's lock is held for moments; see migration 0010. The function's own
+# statements see what was done under the lock before, as one statement with the lock in it would not.
+_LEAVE: Final = """
+PREPARE receiver_leave(uuid, text) AS
+SELECT receiver.leave_lane(lane, handler, event_id, lane_at, true, true) FROM receiver.dispatch
+WHERE event_id = $1 AND handler = $2
+"""
+_LEFT: Final = """
+left_lane AS MATERIALIZED (
+    SELECT receiver.leave_lane(lane, $2, $1, lane_at, false, {leaves}) FROM held WHERE lane IS NOT NULL
 )"""
 
-# How far the lane has been handled, and who comes next: at the end of a run, so that the lane's lock is held for
-# moments.
-_LEAVE: Final = f"""
-PREPARE receiver_leave(uuid, text, bigint) AS
-WITH own AS MATERIALIZED (
-    SELECT lane_at FROM receiver.dispatch WHERE event_id = $1 AND handler = $2
-), handled AS (
-    INSERT INTO receiver.lane AS l (lane, handler, handled_at, event_id)
-    SELECT $3, $2, lane_at, $1 FROM own
-    ON CONFLICT (lane) DO UPDATE SET handled_at = excluded.handled_at, event_id = excluded.event_id
-    WHERE (l.handled_at, l.event_id) < (excluded.handled_at, excluded.event_id)
-), {_NEXT.format(lane="$3", own="own", leaves="true")}
-SELECT FROM own
-"""
-
-# $9: 1 if it counts as an attempt, $10: how it blocks its lane if it is dead, $11: 1 if its handler deferred it, $13:
+# $9: 1 if it counts as an attempt, $10: how it blocks its lane if it is dead, $11: 1 if its handler deferred it, $12:
 # its handler may have committed it as succeeded, by SQL of its own.
 _FAIL: Final = f"""
-PREPARE receiver_fail(uuid, text, int, text, float8, float8, text, text, int, boolean, int, bigint, boolean) AS
+PREPARE receiver_fail(uuid, text, int, text, float8, float8, text, text, int, boolean, int, boolean) AS
 WITH held AS MATERIALIZED (
-    SELECT attempts, trigger, worker, lane_at FROM receiver.dispatch
+    SELECT attempts, trigger, worker, lane, lane_at FROM receiver.dispatch
     WHERE event_id = $1 AND handler = $2 AND epoch = $3
-        AND (state || '' = 'leased' OR $13 AND state || '' = 'succeeded')
+        AND (state || '' = 'leased' OR $12 AND state || '' = 'succeeded')
     FOR UPDATE
 ), failed AS (
     UPDATE receiver.dispatch AS d
@@ -82,10 +64,11 @@ WITH held AS MATERIALIZED (
         deferrals = d.deferrals + $11,
         deferred_at = CASE $11 WHEN 1 THEN coalesce(d.deferred_at, now()) ELSE d.deferred_at END
     FROM held WHERE d.event_id = $1 AND d.handler = $2
-), {_NEXT.format(lane="$12", own="held", leaves="($4 = 'dead' AND NOT $10)")}
+), {_LEFT.format(leaves="$4 = 'dead' AND NOT $10")}
 INSERT INTO receiver.attempt
     (event_id, handler, epoch, number, trigger, worker, started_at, finished_at, outcome, reason, error)
-SELECT $1, $2, $3, attempts, trigger, worker, now() - make_interval(secs => $6), now(), $4, $7, $8 FROM held
+SELECT $1, $2, $3, attempts, trigger, worker, now() - make_interval(secs => $6), now(), $4, $7, $8
+FROM held LEFT JOIN left_lane ON true
 """
 
 _COUNT: Final = """
@@ -95,15 +78,15 @@ WHERE event_id = $1 AND handler = $2 AND epoch = $3 AND state || '' = 'leased'
 """
 
 _BURY: Final = f"""
-PREPARE receiver_bury(uuid, text, int, int, text, boolean, bigint) AS
+PREPARE receiver_bury(uuid, text, int, int, text, boolean) AS
 WITH held AS MATERIALIZED (
-    SELECT lane_at FROM receiver.dispatch
+    SELECT lane, lane_at FROM receiver.dispatch
     WHERE event_id = $1 AND handler = $2 AND epoch = $3 AND state || '' = 'leased'
     FOR UPDATE
-), {_NEXT.format(lane="$7", own="held", leaves="NOT $6")}
+), {_LEFT.format(leaves="NOT $6")}
 UPDATE receiver.dispatch AS d
 SET state = 'dead', due_at = now(), attempts = $4, reason = $5, blocks = $6
-FROM held WHERE d.event_id = $1 AND d.handler = $2
+FROM held LEFT JOIN left_lane ON true WHERE d.event_id = $1 AND d.handler = $2
 """
 
 SUCCEEDED: Final = """
@@ -157,7 +140,7 @@ def succeed(
         finish: the same, and record when it finished. What does not is as good as instantaneous.
         skipped: its handler was not run, since its effect was there.
     """
-    parts = [_leave(lease)]
+    parts = [] if lease.lane is None else [f"EXECUTE receiver_leave({_key(lease)});"]
     if finish or skipped:
         parts.append(f"EXECUTE receiver_finish({_key(lease)}, {_literal(ALREADY_DONE if skipped else None)});")
     elif check:
@@ -183,9 +166,9 @@ def fail(lease: Lease, failure: Failure, elapsed: float) -> str:
     """
     outcome = "dead" if failure.dead else "retry"
     return (
-        f"ROLLBACK; {_locked(lease)}EXECUTE receiver_fail({_key(lease)}, {lease.epoch}, '{outcome}',"
+        f"ROLLBACK; EXECUTE receiver_fail({_key(lease)}, {lease.epoch}, '{outcome}',"
         f" {failure.delay:.6f}, {elapsed:.6f}, {_literal(failure.reason)}, {_literal(failure.error)},"
-        f" {int(failure.counts)}, {failure.blocks}, {int(failure.deferred)}, {_lane(lease)}, {failure.ended})"
+        f" {int(failure.counts)}, {failure.blocks}, {int(failure.deferred)}, {failure.ended})"
     )
 
 
@@ -197,10 +180,7 @@ def bury(lease: Lease, reason: str, *, blocks: bool) -> str:
         reason: why.
         blocks: its lane waits for its replay.
     """
-    return (
-        f"{_locked(lease)}EXECUTE receiver_bury({_key(lease)}, {lease.epoch}, {lease.attempt - 1},"
-        f" {_literal(reason)}, {blocks}, {_lane(lease)})"
-    )
+    return f"EXECUTE receiver_bury({_key(lease)}, {lease.epoch}, {lease.attempt - 1}, {_literal(reason)}, {blocks})"
 
 
 def count(lease: Lease) -> str:
@@ -211,19 +191,6 @@ def count(lease: Lease) -> str:
 def _key(lease: Lease) -> str:
     # The name comes from the registry, which lets no quote in.
     return f"'{lease.event_id}', '{lease.handler}'"
-
-
-def _leave(lease: Lease) -> str:
-    return "" if lease.lane is None else f"{_locked(lease)}EXECUTE receiver_leave({_key(lease)}, {lease.lane}); "
-
-
-def _locked(lease: Lease) -> str:
-    """A statement of its own, so that what follows sees all that was done under the lock before."""
-    return f"SELECT pg_advisory_xact_lock({lease.lane}); " if lease.lane is not None else ""
-
-
-def _lane(lease: Lease) -> str:
-    return "NULL" if lease.lane is None else str(lease.lane)
 
 
 def _literal(text: str | None) -> str:

@@ -10,7 +10,7 @@ from typing import Final
 
 from receiver.storage.leases import Lease
 
-# Each lane's next one is made ready under that lane's lock, as by `receiver_leave`.
+# Lanes are locked in one order everywhere: two batches that lock the same ones would else wait for each other.
 _SUCCEED: Final = """
 PREPARE receiver_succeed_together(uuid[], text, int[], text, int) AS
 WITH done AS (
@@ -20,23 +20,11 @@ WITH done AS (
     WHERE d.event_id = t.event_id AND d.handler = $2 AND d.epoch = t.epoch AND d.state || '' = 'leased'
         AND pg_current_xact_id()::text = $4
     RETURNING d.event_id, d.lane, d.lane_at
-), handled AS (
-    INSERT INTO receiver.lane AS l (lane, handler, handled_at, event_id)
-    SELECT lane, $2, lane_at, event_id FROM done WHERE lane IS NOT NULL
-    ON CONFLICT (lane) DO UPDATE SET handled_at = excluded.handled_at, event_id = excluded.event_id
-    WHERE (l.handled_at, l.event_id) < (excluded.handled_at, excluded.event_id)
-), other AS (
-    SELECT first.* FROM done CROSS JOIN LATERAL (
-        SELECT event_id, state FROM receiver.dispatch
-        WHERE lane = done.lane AND (state IN ('ready', 'waiting', 'leased') OR blocks) AND event_id <> done.event_id
-        ORDER BY lane_at, event_id
-        LIMIT 1
-    ) AS first
-), promoted AS (
-    UPDATE receiver.dispatch AS d SET state = 'ready'
-    FROM other WHERE d.event_id = other.event_id AND d.handler = $2 AND other.state = 'waiting'
+), left_lanes AS MATERIALIZED (
+    SELECT receiver.leave_lane(lane, $2, event_id, lane_at, true, true)
+    FROM (SELECT * FROM done WHERE lane IS NOT NULL ORDER BY lane) AS in_order
 )
-SELECT 1 / (count(*) = $5)::int FROM done
+SELECT 1 / (count(*) = $5)::int FROM done WHERE (SELECT count(*) FROM left_lanes) >= 0
 """
 
 PREPARE: Final = _SUCCEED
@@ -58,10 +46,7 @@ def succeed(begun: str, leases: Sequence[Lease]) -> str:
         begun: what `BEGUN` told.
         leases: of one handler, at most one of each lane.
     """
-    lanes = ",".join(str(lane) for lane in sorted(lease.lane for lease in leases if lease.lane is not None))
-    # In one order everywhere: two batches that lock the same lanes would else wait for each other.
-    locked = f"SELECT pg_advisory_xact_lock(lane) FROM unnest('{{{lanes}}}'::bigint[]) AS t(lane); " if lanes else ""
-    return f"{locked}EXECUTE receiver_succeed_together({_keys(leases)}, '{begun}', {len(leases)}); COMMIT"
+    return f"EXECUTE receiver_succeed_together({_keys(leases)}, '{begun}', {len(leases)}); COMMIT"
 
 
 def _keys(leases: Sequence[Lease]) -> str:
