@@ -70,9 +70,10 @@ class Quotas:
         return sum(count / self.batches[name] for name, count in self._held.items())
 
     def seconds_to_probe(self) -> float | None:
-        """How long until a probe may be leased; None: nothing waits for one."""
-        waits = [circuit.seconds_to_probe() for circuit in self.circuits.values() if circuit.is_open]
-        return min(waits, default=None)
+        """How long until a probe may be leased that may not be leased now; None: nothing waits for one."""
+        waits = (circuit.seconds_to_probe() for circuit in self.circuits.values())
+        # Whose time has come is running, or was asked for in vain: it is polled for, like all else.
+        return min((seconds for seconds in waits if seconds > 0), default=None)
 
     def _left(self, name: str, room: int) -> int:
         limit, batch = self._limits[name], self.batches[name]

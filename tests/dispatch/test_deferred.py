@@ -3,6 +3,7 @@
 import asyncio
 import datetime as dt
 import uuid
+from collections.abc import Mapping
 
 import pytest
 from sqlalchemy import text
@@ -11,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from receiver.dispatch.circuit import WINDOW, Circuit
 from receiver.events import Event
 from receiver.handlers import NotYet, Registry, RetryPolicy
+from receiver.storage.leases import Ask, Claim, LeaseConnection
 from tests.dispatch.conftest import Runs, Shop
 
 PLACED = """
@@ -126,6 +128,37 @@ async def test_open_circuit_spares_attempts_and_others_flow(shop: Shop) -> None:
         await shop.until_done()
     assert await shop.effects() == 220
     assert await shop.value("SELECT count(*) FROM receiver.dispatch WHERE state = 'dead'") == 0
+
+
+@pytest.mark.parametrize("hangs", [False, True])
+async def test_open_circuit_is_polled_and_not_hammered(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch, hangs: bool
+) -> None:
+    """The time for a probe has come, and there is none to run; or one runs for longer than the pause behind it."""
+    looks: list[Mapping[str, Ask]] = []
+    lease = LeaseConnection.lease
+
+    async def counted(self: LeaseConnection, asked: Mapping[str, Ask], *, suspects: bool = True) -> Claim:
+        looks.append(asked)
+        return await lease(self, asked, suspects=suspects)
+
+    async def pay(_event: Event, _tx: AsyncSession) -> None:
+        if shop.runs.open["pay"]:
+            await asyncio.sleep(60)
+        raise ConnectionError("the shop is down")
+
+    monkeypatch.setattr(LeaseConnection, "lease", counted)
+    registry = Registry(retry=RetryPolicy(attempts=1))
+    registry.on("stripe", name="pay")(pay)
+    registry.on("stripe", name="other")(write)
+    for _ in range(WINDOW + hangs):
+        await shop.deliver()
+    async with shop.working(registry, concurrency=1, grace_seconds=0):
+        await shop.until("SELECT count(*) = $1 FROM receiver.dispatch WHERE state = 'dead'", WINDOW)
+        await asyncio.sleep(2.5)  # the first pause is one second
+        before = len(looks)
+        await asyncio.sleep(1)
+        assert len(looks) - before < 10  # at 0.2 seconds between polls
 
 
 async def test_handler_with_a_limit_is_not_run_more_often_at_once(shop: Shop) -> None:
