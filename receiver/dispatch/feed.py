@@ -105,9 +105,7 @@ class Feed:
     def _room(self) -> int:
         """For how many slots to lease now; 0 or less while too few are missing to be worth a statement."""
         ahead = min(BATCH, int(self._slots * _AHEAD_SECONDS / self._mean_seconds))
-        # Suspects have a slot of their own.
-        load = self._quotas.load() - self.suspects.busy - self.suspects.waiting
-        room = int(self._slots + ahead - load)
+        room = int(self._slots + ahead - self._quotas.load())
         return min(room, BATCH) if room > ahead // 2 else room - ahead // 2
 
     def _done(self, lease: Lease, seconds: float) -> None:

@@ -28,6 +28,8 @@ class Quotas:
         self.batches = {handler.name: handler.options.batch for handler in registry}
         """By handler: how many of it a slot takes at once."""
         self._held: Counter[str] = Counter()
+        self._suspects: Counter[str] = Counter()
+        """How many of those are suspects."""
         self._backlogged: set[str] = set()
         self._stretch: dict[str, int] = {}
 
@@ -50,6 +52,7 @@ class Quotas:
         """Learn from the answer; whether there may be more that is due now."""
         got = Counter(lease.handler for lease in claim.leases)
         self._held += got
+        self._suspects.update(lease.handler for lease in claim.leases if lease.suspect)
         full = {name for name, ask in asked.items() if claim.seen.get(name, 0) >= ask.look}
         self._backlogged = full
         # Many of few lanes: look further for those that need not wait.
@@ -63,11 +66,12 @@ class Quotas:
     def done(self, lease: Lease) -> bool:
         """One that was leased is held no more; whether something else may run now that could not before."""
         self._held[lease.handler] -= 1
+        self._suspects[lease.handler] -= lease.suspect
         return lease.lane is not None or self._limits[lease.handler] is not None
 
     def load(self) -> float:
-        """How many slots all that is held takes."""
-        return sum(count / self.batches[name] for name, count in self._held.items())
+        """How many slots all that is held takes, but for suspects, which have one of their own."""
+        return sum((count - self._suspects[name]) / self.batches[name] for name, count in self._held.items())
 
     def seconds_to_probe(self) -> float | None:
         """How long until a probe may be leased that may not be leased now; None: nothing waits for one."""

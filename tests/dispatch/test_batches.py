@@ -23,6 +23,11 @@ SESSION_EFFECT = text("INSERT INTO effect VALUES (:id, :handler, :note)")
 TWICE = RetryPolicy(first=0.01, factor=1, cap=0.01, attempts=2)
 COMMITS = "SELECT count(DISTINCT started_at) FROM receiver.every_attempt WHERE outcome = 'succeeded'"
 """How many transactions the successes came from: it is the time of their beginning."""
+LOST = """
+UPDATE receiver.dispatch SET state = 'leased', attempts = 2, epoch = 2, worker = 'dead', due_at = now() - interval '1 s'
+WHERE event_id IN (SELECT event_id FROM receiver.dispatch LIMIT $1)
+"""
+"""By a worker that died, for the second time."""
 DEFERRED = "CREATE TABLE refused (id int UNIQUE DEFERRABLE INITIALLY DEFERRED); INSERT INTO refused VALUES (1)"
 
 ODD: set[uuid.UUID] = set()
@@ -279,6 +284,21 @@ async def test_a_handler_that_will_not_stop_is_left_behind_and_the_others_go_on(
     await asyncio.wait([task for task in left if task is not None])
     assert {row[0] for row in await shop.rows("SELECT event_id FROM effect")} == {events[0], *events[2:]}
     assert await shop.effects() == 3
+
+
+async def test_suspects_make_no_room_for_others(shop: Shop) -> None:
+    """They have a slot of their own: what else a worker with one slot holds is a batch that runs and one ahead."""
+
+    async def waits(_event: Event, _tx: RawTransaction) -> None:
+        await asyncio.sleep(60)
+
+    for _ in range(300):
+        await shop.deliver()
+    await shop.execute(LOST, 10)
+    async with shop.working(batched(waits, batch=50), concurrency=1, grace_seconds=0):
+        await shop.until("SELECT count(*) >= 60 FROM receiver.dispatch WHERE state = 'leased' AND epoch <> 2")
+        await asyncio.sleep(0.5)
+        assert await shop.value("SELECT count(*) <= 110 FROM receiver.dispatch WHERE state = 'leased'")
 
 
 @pytest.mark.parametrize("batch", [0, 101])
