@@ -41,6 +41,17 @@ class Ran:
     """One that succeeded has emitted something that handlers want."""
 
 
+@dataclass(kw_only=True)
+class Pending:
+    """A batch of which nobody knows yet what has become."""
+
+    leases: Sequence[Lease] = ()
+    called: int = 0
+    """How many of them a handler was called for, in the transaction that was begun last."""
+    asked: Ran | None = None
+    """What it has come to if the commit that we asked for went through."""
+
+
 class Batches:
     """Runs batches, one at a time.
 
@@ -54,41 +65,89 @@ class Batches:
         self._handle = handle
         self._careful = False
         """The last batch had one that failed: savepoints from the start."""
+        self.pending = Pending()
+        self._left = False
 
     async def run(self, leases: Sequence[Lease], handler: Handler) -> Ran:
-        """Run them and commit. Whatever goes wrong stands in what is returned.
+        """Run them and commit. What goes wrong stands in what is returned.
 
-        Cancelled, it raises; the transaction is then to be closed with its connection.
+        Cancelled, it raises; the transaction is then to be closed with its connection, and `settle` to be asked.
 
         Args:
             leases: of `handler`, each with its event; at most one of each lane.
             handler: theirs.
+
+        Raises:
+            StoreUnavailable: the connection was cut. The same.
         """
-        try:
-            await self._connection.open()
-            if handler.options.as_list:
-                return await self._at_once(leases, handler)
-            ran = await self._pass(leases, handler, careful=self._careful)
-            if ran is None:
-                ran = await self._pass(leases, handler, careful=True) or Ran(alone=list(leases))
-        except StoreUnavailable:
-            await self._connection.discard()
-            return Ran(alone=list(leases))
+        self.pending = Pending(leases=leases)
+        await self._connection.open()
+        if handler.options.as_list:
+            ran = await self._at_once(leases, handler)
+        else:
+            ran = await self._one_by_one(leases, handler)
+        self.pending = Pending()
+        return ran
+
+    @property
+    def unsettled(self) -> bool:
+        """A batch was cut short when handlers had been called."""
+        return self.pending.called > 0
+
+    def leave_to(self, other: "Batches") -> None:
+        """Let another one settle what runs here, and go on with nothing."""
+        self._left = True
+        other.pending = self.pending
+
+    async def settle(self, error: BaseException) -> Ran:
+        """What has become of a batch that was cut short: its commit may have gone through, or one of its handler's.
+
+        Args:
+            error: what cut it short.
+
+        Raises:
+            StoreUnavailable: the connection, which is another by now, cannot be used.
+        """
+        cut = self.pending
+        if not await self._connection.has_ended():
+            ran = Ran(alone=list(cut.leases))
+        elif cut.asked is not None and await self._connection.has_succeeded(cut.asked.succeeded[0]):
+            ran = cut.asked
+        else:
+            ran = _ended(cut.leases, cut.called, verdict.ended_before(error))
+        self.pending = Pending()
+        return ran
+
+    async def _one_by_one(self, leases: Sequence[Lease], handler: Handler) -> Ran:
+        ran = await self._pass(leases, handler, careful=self._careful)
+        if ran is None:
+            ran = await self._pass(leases, handler, careful=True) or Ran(alone=list(leases))
         self._careful = bool(ran.failed)
         return ran
 
+    async def _begin(self) -> None:
+        self.pending.called = 0
+        await self._connection.begin_together()
+
+    async def _call(self, leases: Sequence[Lease], handler: Handler) -> None:
+        self.pending.called += len(leases)
+        await self._handle(leases, handler)
+
+    def _stops(self, error: BaseException) -> bool:
+        return self._left or stops_us(error)
+
     async def _at_once(self, leases: Sequence[Lease], handler: Handler) -> Ran:
         """Run them by one call."""
-        await self._connection.begin_together()
+        await self._begin()
         try:
-            await self._handle(leases, handler)
+            await self._call(leases, handler)
             emitted = await self._connection.keep(marked=False)
         except StoreUnavailable:
             raise
         except TransactionEnded as error:
             return await self._ended(leases, len(leases), error)
         except BaseException as error:
-            if stops_us(error):
+            if self._stops(error):
                 raise
             log.warning("list_failed", handler=handler.name, count=len(leases), error=type(error).__name__)
             if await self._is_out(error):
@@ -98,7 +157,7 @@ class Batches:
 
     async def _pass(self, leases: Sequence[Lease], handler: Handler, *, careful: bool) -> Ran | None:
         """Run them once; None: one failed, all is rolled back, and savepoints will tell which."""
-        await self._connection.begin_together()
+        await self._begin()
         ran = Ran()
         for position, lease in enumerate(leases):
             try:
@@ -108,7 +167,7 @@ class Batches:
             except TransactionEnded as error:
                 return await self._ended(leases, position + 1, error)
             except BaseException as error:
-                if stops_us(error):
+                if self._stops(error):
                     raise
                 if not (careful and await self._unmarked(error)):
                     return await self._undone(leases, position, error, careful=careful)
@@ -148,7 +207,7 @@ class Batches:
     async def _one(self, lease: Lease, handler: Handler, *, careful: bool) -> bool:
         if careful:
             await self._connection.mark()
-        await self._handle([lease], handler)
+        await self._call([lease], handler)
         return await self._connection.keep(marked=careful)
 
     async def _commit(self, leases: Sequence[Lease], ran: Ran) -> Ran:
@@ -156,6 +215,7 @@ class Batches:
             await self._connection.roll_back()
             return ran
         failpoint("worker_before_commit")
+        self.pending.asked = ran
         try:
             await self._connection.succeed_together(ran.succeeded)
         except TransactionEnded as error:

@@ -140,7 +140,7 @@ async def _end(slot: Slot, line: Line, call: Call) -> None:
 async def _settle(slot: Slot, line: Line, call: Call, error: HandlerTimedOut | None) -> None:
     """Record what a run has come to that another slot was left with; no error: the worker stops."""
     try:
-        await slot.settle(call, error)
+        await slot.settle(call, error, line)
     except Exception as fault:  # noqa: BLE001 - a fault of ours must cost one lease, not the slot
         log.error("slot_failed", error=type(fault).__name__, event_id=str(call.lease.event_id))  # noqa: TRY400
     if not call.several:  # those are still to be run, each alone

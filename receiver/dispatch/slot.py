@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import TypeVar
 
 import structlog
@@ -10,7 +11,7 @@ from structlog.contextvars import bind_contextvars
 
 from receiver.dispatch import verdict
 from receiver.dispatch.asking import Unconfirmed
-from receiver.dispatch.batch import Batches
+from receiver.dispatch.batch import Batches, Ran
 from receiver.dispatch.call import Caller, stops_us
 from receiver.dispatch.confirm import Answer, once_key
 from receiver.dispatch.content import to_event
@@ -86,18 +87,30 @@ class Slot:
         started = time.perf_counter()
         try:
             ran = await self._batches.run(leases, handler)
-        except BaseException:
+        except StoreUnavailable as error:
+            ran = await self._cut_short(error)
+        except BaseException as error:
             if not self._left:
-                await self._connection.discard()
+                ran = await self._cut_short(error)
+                await self._tell(ran, handler, time.perf_counter() - started, line)
             raise
-        elapsed = (time.perf_counter() - started) / len(leases)
+        await self._tell(ran, handler, (time.perf_counter() - started) / len(leases), line)
+
+    async def _cut_short(self, error: BaseException) -> Ran:
+        """Close the connection; what has become of a batch that was run on it."""
+        await self._connection.discard()
+        return await self._reached(partial(self._batches.settle, error)) if self._batches.unsettled else Ran()
+
+    async def _tell(self, ran: Ran, handler: Handler, elapsed: float, line: Line) -> None:
+        """Tell and record what a batch has come to. What is in hand then is still to be run."""
         for _ in ran.succeeded:
             self._succeeded(handler, elapsed)
         if ran.emitted:
             self._parts.followed()
         for lease, error in ran.failed.items():
             await self._recorder.failed(lease, handler, error, elapsed, alone=False)
-        for lease in (*ran.succeeded, *ran.failed):
+        settled = {*ran.succeeded, *ran.failed}
+        for lease in [lease for lease in self._hand if lease in settled]:
             self._hand.remove(lease)
             line.done(lease, elapsed)
 
@@ -210,23 +223,26 @@ class Slot:
         self._left = True
         self._caller.close()
         fresh = Slot(self._name, self._connection, self._parts)
+        self._batches.leave_to(fresh._batches)
         running = None if self.call is None or self.call.several else self.call.lease
         fresh._hand, self._hand = [lease for lease in self._hand if lease is not running], []
         return fresh
 
-    async def settle(self, call: Call, error: HandlerTimedOut | None) -> None:
+    async def settle(self, call: Call, error: HandlerTimedOut | None, line: Line) -> None:
         """Close the connection that another slot's handler has, and record what has become of its run.
 
         Args:
             call: the run.
             error: what it failed with; None: the worker stops.
+            line: of the slot.
         """
-        await self._connection.discard()
-        if call.several:
-            return
+        stop = asyncio.CancelledError()
+        ran = await self._cut_short(error or stop)
         elapsed = time.monotonic() - call.started
+        await self._tell(ran, call.handler, elapsed, line)
+        if call.several or call.lease in ran.failed:
+            return
         if error is None:
-            stop = asyncio.CancelledError()
             await self._recorder.settle(call.lease, call.handler, stop, verdict.stopped(stop), elapsed)
         elif not await self._recorder.failed(call.lease, call.handler, error, elapsed):
             self._succeeded(call.handler, elapsed)

@@ -4,6 +4,7 @@ import asyncio
 import uuid
 from collections import Counter
 from contextlib import suppress
+from typing import cast
 
 import asyncpg
 import pytest
@@ -11,12 +12,13 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session
 
-from receiver import RawTransaction
+from receiver import RawTransaction, Receiver
 from receiver.errors import HandlerError
 from receiver.events import Event
 from receiver.handlers import Dead, NotYet, Registry, RetryPolicy
-from receiver.handlers.handler import Function
+from receiver.handlers.handler import Function, RawFunction
 from tests.dispatch.conftest import Shop
+from tests.faults.relay import Relay
 
 EFFECT = "INSERT INTO effect VALUES ($1, $2, $3)"
 SESSION_EFFECT = text("INSERT INTO effect VALUES (:id, :handler, :note)")
@@ -283,6 +285,36 @@ async def test_a_handler_that_will_not_stop_is_left_behind_and_the_others_go_on(
     released.set()
     await asyncio.wait([task for task in left if task is not None])
     assert {row[0] for row in await shop.rows("SELECT event_id FROM effect")} == {events[0], *events[2:]}
+    assert await shop.effects() == 3
+
+
+@pytest.mark.parametrize("as_list", [False, True])
+async def test_a_commit_whose_reply_was_lost_is_found(shop: Shop, as_list: bool) -> None:
+    """It is a success of each, and nobody's lost lease; what it emitted is heard of at once."""
+    receiver = Receiver()
+    async with Relay(shop.database_url) as relay:
+
+        async def pay(given: Event | list[Event], tx: RawTransaction) -> None:
+            for event in given if isinstance(given, list) else [given]:
+                await write(event, tx)
+                await receiver.emit(tx.session(), "order.paid", None, key=str(event.id))
+            if len(CALLS) == 3:
+                relay.hold()
+
+        async def hear(event: Event, tx: RawTransaction) -> None:
+            """Succeed."""
+
+        receiver.on("stripe", name="pay", raw=True, batch=3, as_list=as_list)(cast("RawFunction", pay))
+        receiver.on("internal", name="hear", raw=True)(hear)
+        for _ in range(3):
+            await shop.deliver()
+        apart = Shop(shop._connection, relay.url, shop.redis_url)
+        async with apart.working(receiver.handlers, concurrency=1, poll_seconds=600):
+            await shop.until("SELECT count(*) = 3 FROM receiver.dispatch WHERE state = 'succeeded'")
+            relay.cut()
+            relay.release()
+            await shop.until_done()
+    assert sorted(apart.runs.heard) == [("hear", "succeeded")] * 3 + [("pay", "succeeded")] * 3
     assert await shop.effects() == 3
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import uuid
 from contextlib import suppress
+from typing import cast
 
 import pytest
 from sqlalchemy import text
@@ -12,7 +13,7 @@ from sqlalchemy.orm import Session
 from receiver import RawTransaction
 from receiver.events import Event
 from receiver.handlers import Registry, Retry, RetryPolicy
-from receiver.handlers.handler import Function
+from receiver.handlers.handler import Function, RawFunction
 from tests.dispatch.conftest import Shop
 
 EFFECT = "INSERT INTO effect VALUES ($1, $2, $3)"
@@ -108,6 +109,40 @@ async def test_what_was_committed_by_sql_is_not_written_again(
     assert await shop.rows("SELECT DISTINCT state, attempts, reason FROM receiver.dispatch") == [
         ("dead", 1, "transaction_ended")
     ]
+    assert await shop.rows("SELECT count(*), count(DISTINCT event_id) FROM effect") == [(2, 2)]
+
+
+@pytest.mark.parametrize("stubborn", [False, True])
+@pytest.mark.parametrize("stops", [False, True])
+@pytest.mark.parametrize("as_list", [False, True])
+async def test_what_was_committed_by_sql_is_not_written_again_by_another_worker(
+    shop: Shop, as_list: bool, stops: bool, stubborn: bool
+) -> None:
+    """Of a batch whose worker stops, or whose time is over; its handler lets itself be cancelled, or does not."""
+    committed, released = asyncio.Event(), asyncio.Event()
+
+    async def pay(given: Event | list[Event], tx: RawTransaction) -> None:
+        for event in given if isinstance(given, list) else [given]:
+            await write(event, tx)
+        await tx.execute("COMMIT")
+        committed.set()
+        while not released.is_set():
+            with suppress(asyncio.CancelledError if stubborn else TimeoutError):
+                await released.wait()
+
+    registry, timeout = Registry(), 60 if stops else 0.3
+    registry.on("stripe", name="pay", retry=TWICE, raw=True, batch=5, as_list=as_list, timeout=timeout)(
+        cast("RawFunction", pay)
+    )
+    for _ in range(2):
+        await shop.deliver()
+    async with shop.working(registry, concurrency=1, lease_seconds=1, grace_seconds=0):
+        await committed.wait()
+        if not stops:
+            await shop.until_done()
+    released.set()
+    async with shop.working(registry, concurrency=1):
+        await shop.until_done()
     assert await shop.rows("SELECT count(*), count(DISTINCT event_id) FROM effect") == [(2, 2)]
 
 
