@@ -69,8 +69,8 @@ class Bench:
             self._reseat()
             now = time.monotonic()
             for slot in self:
-                slot.look(now)
-                if slot.call is not None and now > slot.call.limit + self._grace:
+                # Not from its limit on: where the loop stood still, it has been cancelled only now.
+                if slot.look(now) > self._grace and slot.call is not None:
                     seconds = now - slot.call.started
                     error = HandlerTimedOut(f"still running after {seconds:.0f} seconds, though cancelled: abandoned")
                     self._replace(slot, slot.call, error)

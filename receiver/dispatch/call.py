@@ -78,6 +78,13 @@ class Caller:
         if self._scope is not None and not self._scope.expired():
             self._scope.reschedule(asyncio.get_running_loop().time())
 
+    def cancelled_for(self) -> float:
+        """How many seconds ago the time of what runs was over and it was cancelled; 0: it was not."""
+        scope = self._scope
+        if scope is None or not scope.expired():
+            return 0.0
+        return asyncio.get_running_loop().time() - (scope.when() or 0.0)
+
     def close(self) -> None:
         """Let go of the thread."""
         thread, self._thread = self._thread, None

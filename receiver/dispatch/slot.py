@@ -247,15 +247,19 @@ class Slot:
         elif not await self._recorder.failed(call.lease, call.handler, error, elapsed):
             self._succeeded(call.handler, elapsed)
 
-    def look(self, now: float) -> None:
+    def look(self, now: float) -> float:
         """End what takes too long and has no timer of its own. To be called now and then.
 
         Args:
             now: seconds of the monotonic clock.
+
+        Returns:
+            How many seconds ago the handler that runs was cancelled; 0: it was not.
         """
         if self.call is not None and now > self.call.limit:
             self._caller.expire()
         self._connection.cut_if_late(now)
+        return self._caller.cancelled_for()
 
     async def touch(self) -> None:
         """Keep the transaction of a handler that is busy elsewhere."""

@@ -204,3 +204,30 @@ async def test_program_whose_loop_is_blocked_loses_its_leases_and_says_so(shop: 
     assert f"event_id={event_id}" in line
     assert "handler=block" in line
     assert "program.py:" in line
+
+
+async def test_who_stops_when_cancelled_is_not_left_behind_after_a_standstill(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its time and its grace were over before anybody could cancel it."""
+    monkeypatch.setattr("receiver.dispatch.call.WATCHED", 0.1)
+    waiting = asyncio.Event()
+
+    async def waits(_event: Event, _tx: AsyncSession) -> None:
+        waiting.set()
+        await asyncio.sleep(60)
+
+    async def blocks(_event: Event, _tx: AsyncSession) -> None:
+        await waiting.wait()
+        time.sleep(1)  # noqa: ASYNC251 - just that
+
+    registry = Registry(retry=RetryPolicy(attempts=1))
+    registry.on("stripe", name="waits", timeout=0.3)(waits)
+    registry.on("stripe", name="blocks")(blocks)
+    await shop.deliver("waits", "blocks")
+    with capture_logs() as lines:
+        async with shop.working(registry, concurrency=2):
+            await shop.until_done()
+    assert "handler_abandoned" not in {line["event"] for line in lines}
+    error = await shop.value("SELECT error FROM receiver.attempt WHERE handler = 'waits'")
+    assert str(error).startswith("receiver.errors.HandlerTimedOut: still running after 0.3 seconds")
