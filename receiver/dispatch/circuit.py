@@ -44,6 +44,7 @@ class Circuit:
         self._pause = 0.0
         self._opened_at = 0.0
         self._probe_at = 0.0
+        self._probing = False
 
     @property
     def is_open(self) -> bool:
@@ -56,6 +57,7 @@ class Circuit:
             return True
         if self._clock() < self._probe_at:
             return False
+        self._probing = True
         self._probe_at = self._clock() + self._pause
         return True
 
@@ -76,7 +78,8 @@ class Circuit:
             log.warning("circuit_closed", handler=self._handler)
         self._failed.append(failed)
         if self.is_open:
-            self._wait(min(self._pause * 2, _LONGEST))
+            if self._probing:  # else it was under way when the circuit opened, and says nothing new
+                self._wait(min(self._pause * 2, _LONGEST))
         elif failed and len(self._failed) == WINDOW and sum(self._failed) * 2 > WINDOW:
             self._opened_at = self._clock()
             self._wait(_FIRST_PROBE)
@@ -84,5 +87,6 @@ class Circuit:
             log.error("circuit_open", handler=self._handler)
 
     def _wait(self, seconds: float) -> None:
+        self._probing = False
         self._pause = seconds
         self._probe_at = self._clock() + seconds

@@ -13,7 +13,7 @@ from receiver.dispatch.circuit import WINDOW, Circuit
 from receiver.events import Event
 from receiver.handlers import NotYet, Registry, RetryPolicy
 from receiver.storage.leases import Ask, Claim, LeaseConnection
-from tests.dispatch.conftest import Runs, Shop
+from tests.dispatch.conftest import Runs, Shop, until
 
 PLACED = """
 INSERT INTO receiver.dispatch (event_id, handler, lane, lane_at) VALUES ($1, 'pay', $2, $3)
@@ -96,6 +96,7 @@ def test_circuit_opens_when_most_fail_and_closes_with_the_first_success() -> Non
         circuit.ran(failed=True)
         pauses.append(round(circuit.seconds_to_probe()))
         clock.now += circuit.seconds_to_probe()
+        assert circuit.may_run()
     assert pauses == [2, 4, 8, 16, 30, 30, 30]
     circuit.ran(failed=False)
     assert not circuit.is_open
@@ -128,6 +129,28 @@ async def test_open_circuit_spares_attempts_and_others_flow(shop: Shop) -> None:
         await shop.until_done()
     assert await shop.effects() == 220
     assert await shop.value("SELECT count(*) FROM receiver.dispatch WHERE state = 'dead'") == 0
+
+
+async def test_what_is_under_way_when_a_circuit_opens_does_not_put_off_its_first_probe(shop: Shop) -> None:
+    registry, down = Registry(), asyncio.Event()
+    slots, running = WINDOW + 10, 0
+
+    @registry.on("stripe", retry=RetryPolicy(first=0.01, factor=1, cap=0.01))
+    async def pay(event: Event, tx: AsyncSession) -> None:
+        nonlocal running
+        running += 1
+        await down.wait()
+        if running == slots:
+            raise ConnectionError("the shop is down")
+        await write(event, tx)
+
+    for _ in range(slots):
+        await shop.deliver()
+    async with shop.working(registry, concurrency=slots):
+        await until(lambda: running == slots)
+        down.set()
+        await shop.until("SELECT count(*) = 0 FROM receiver.dispatch WHERE state <> 'succeeded'", seconds=10)
+    assert await shop.effects() == slots
 
 
 @pytest.mark.parametrize("hangs", [False, True])
