@@ -5,7 +5,8 @@ A handler that takes a list is called once for all of them. If that fails, each 
 Any other is called for one event after another. At first without savepoints, which cost as much as all the rest: if one
 fails, everything is rolled back and run again, each behind a savepoint of its own. So one that fails is alone in that.
 What a batch cannot settle (a commit that is refused, a connection that is cut, a dispatch that is somebody else's by
-now) is left to be run alone, as if there were no batches.
+now) is left to be run alone, as if there were no batches. But of one that is cut short it is asked first what of it is
+committed: by us, or by SQL of its handler's.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
@@ -66,6 +67,7 @@ class Batches:
         self._careful = False
         """The last batch had one that failed: savepoints from the start."""
         self.pending = Pending()
+        """The one that runs, or was cut short."""
         self._left = False
 
     async def run(self, leases: Sequence[Lease], handler: Handler) -> Ran:
