@@ -2,32 +2,29 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
-from typing import TypeVar
 
 import structlog
 from structlog.contextvars import bind_contextvars
 
 from receiver.dispatch import verdict
-from receiver.dispatch.asking import Unconfirmed
 from receiver.dispatch.batch import Batches, Ran
 from receiver.dispatch.call import Caller, stops_us
-from receiver.dispatch.confirm import Answer, once_key
+from receiver.dispatch.confirm import Answer
 from receiver.dispatch.content import to_event
 from receiver.dispatch.line import Line
 from receiver.dispatch.parts import Call, Parts
-from receiver.dispatch.pauses import RECONNECT
+from receiver.dispatch.reach import Reach
 from receiver.dispatch.recorder import Recorder
-from receiver.errors import HandlerTimedOut, LeaseLost, OnceBusy, StoreUnavailable
+from receiver.dispatch.vetting import Vetting
+from receiver.errors import HandlerTimedOut, LeaseLost, StoreUnavailable
 from receiver.handlers import Handler
 from receiver.observability.failpoints import failpoint
 from receiver.storage.batches import BatchConnection
-from receiver.storage.leases import Lease, StoredEvent
+from receiver.storage.leases import Lease
 
 log = structlog.get_logger(__name__)
-
-_T = TypeVar("_T")
 
 
 class Slot:
@@ -46,6 +43,8 @@ class Slot:
         self._batches = Batches(connection, self._handle)
         self._parts = parts
         self._recorder = Recorder(connection, parts)
+        self._reach = Reach(connection, parts.draw)
+        self._vetting = Vetting(connection, self._reach, self._recorder, parts)
         self._begun: Lease | None = None
         """Whose transaction was begun behind the commit of the run before."""
         self._hand: list[Lease] = []
@@ -76,10 +75,10 @@ class Slot:
         first = await line.take()
         self._hand.append(first)
         handler = self._parts.registry.get(first.handler)
-        if handler.options.batch == 1 or self._asks(first):  # others may ask at the same time
+        if handler.options.batch == 1 or self._vetting.asks(first):  # others may ask at the same time
             return
         self._hand += line.take_more(first.handler, handler.options.batch - 1)
-        plain = [lease for lease in self._hand if self._is_plain(lease)]
+        plain = [lease for lease in self._hand if self._vetting.is_plain(lease)]
         if len(plain) > 1:
             await self._together(plain, handler, line)
 
@@ -99,7 +98,9 @@ class Slot:
     async def _cut_short(self, error: BaseException) -> Ran:
         """Close the connection; what has become of a batch that was run on it."""
         await self._connection.discard()
-        return await self._reached(partial(self._batches.settle, error)) if self._batches.unsettled else Ran()
+        return (
+            await self._reach.until_answered(partial(self._batches.settle, error)) if self._batches.unsettled else Ran()
+        )
 
     async def _tell(self, ran: Ran, handler: Handler, elapsed: float, line: Line) -> None:
         """Tell and record what a batch has come to. What is in hand then is still to be run."""
@@ -146,16 +147,15 @@ class Slot:
         """
         handler = self._parts.registry.get(lease.handler)
         answer = None
-        if lease is not self._begun and self._asks(lease):
-            answer = await self._confirm(lease, handler)
+        if lease is not self._begun and self._vetting.asks(lease):
+            answer = await self._vetting.confirm(lease, handler)
             if answer is None:
                 return None
-        stored = await self._begin(lease, handler, counted=answer is not None)
-        if stored is None:
+        if not await self._begin(lease, handler, counted=answer is not None):
             return None
         started = time.perf_counter()
         try:
-            skipped = answer is not None and await self._is_done(lease, stored, answer)
+            skipped = answer is not None and await self._vetting.is_done(lease, answer)
             if not skipped:
                 await self._handle([lease], handler, answer)
             following = await self._succeed(lease, time.perf_counter() - started, line, skipped=skipped)
@@ -170,45 +170,6 @@ class Slot:
             return None
         self._succeeded(handler, time.perf_counter() - started, skipped=skipped, emitted=self._connection.emitted)
         return following
-
-    def _asks(self, lease: Lease) -> bool:
-        return self._parts.confirmer.asks(lease) and not self._exhausted(lease)
-
-    async def _confirm(self, lease: Lease, handler: Handler) -> Answer | None:
-        """Ask the provider, before any transaction. None: no handler may run, and that is recorded."""
-        if lease.event is None:
-            return None
-        bind_contextvars(event_id=str(lease.event_id), handler=lease.handler, attempt=lease.attempt)
-        started = time.perf_counter()
-        try:
-            if lease.suspect:
-                await self._count(lease)
-            return await self._parts.confirmer.confirm(lease, lease.event, handler)
-        except BaseException as error:
-            failure = error.failure if isinstance(error, Unconfirmed) else verdict.stopped(error)
-            told = (error.error or error) if isinstance(error, Unconfirmed) else error
-            elapsed = time.perf_counter() - started
-            await self._recorder.settle(lease, handler, told, failure, elapsed, happened="event_unconfirmed")
-            if not isinstance(error, Unconfirmed):
-                raise
-            return None
-
-    async def _count(self, lease: Lease) -> None:
-        """Count the attempt of a suspect before anything runs for it that could kill its worker."""
-        await self._reached(lambda: self._connection.count(lease))
-
-    async def _is_done(self, lease: Lease, stored: StoredEvent, answer: Answer) -> bool:
-        """Whether what this event tells was handled already, as another event that tells the same.
-
-        Raises:
-            OnceBusy: it is being handled at this moment.
-        """
-        if answer.once is None:
-            return False
-        first = await self._connection.once(lease, f"confirmed:{lease.handler}", once_key(stored, answer.once))
-        if first is None:
-            raise OnceBusy("another event that tells the same is being handled")
-        return not first
 
     def _succeeded(self, handler: Handler, elapsed: float, *, skipped: bool = False, emitted: bool = False) -> None:
         """Tell of a run that is committed."""
@@ -270,37 +231,24 @@ class Slot:
         self._caller.close()
         await self._connection.discard()
 
-    async def _begin(self, lease: Lease, handler: Handler, *, counted: bool) -> StoredEvent | None:
-        """Begin the transaction; None if there is nothing to run."""
+    async def _begin(self, lease: Lease, handler: Handler, *, counted: bool) -> bool:
+        """Begin the transaction; False if there is nothing to run."""
         if lease is self._begun:
             self._begun = None
-            return lease.event
-        return await self._reached(lambda: self._enter(lease, handler, counted=counted))
+            return True
+        return await self._reach.until_answered(lambda: self._enter(lease, handler, counted=counted))
 
-    async def _reached(self, ask: Callable[[], Awaitable[_T]]) -> _T:
-        """Ask Postgres on an open connection, until it answers."""
-        tries = 0
-        while True:
-            try:
-                await self._connection.open()
-                return await ask()
-            except StoreUnavailable as error:
-                tries += 1
-                log.warning("store_unreachable", error=type(error.__cause__).__name__)
-                await self._connection.discard()
-                await asyncio.sleep(RECONNECT.delay(tries, self._parts.draw()))
-
-    async def _enter(self, lease: Lease, handler: Handler, *, counted: bool) -> StoredEvent | None:
-        exhausted = self._exhausted(lease)
+    async def _enter(self, lease: Lease, handler: Handler, *, counted: bool) -> bool:
+        exhausted = self._vetting.exhausted(lease)
         if lease.event is None or exhausted:
             await self._recorder.bury(lease, handler, verdict.EXHAUSTED if exhausted else verdict.EVENT_GONE)
-            return None
+            return False
         try:
             await self._connection.begin(lease, counted=counted)
         except LeaseLost:
             self._recorder.lost(lease)
-            return None
-        return lease.event
+            return False
+        return True
 
     async def _handle(self, leases: Sequence[Lease], handler: Handler, answer: Answer | None = None) -> None:
         """Call the handler for one event, or for several if it takes a list."""
@@ -334,15 +282,9 @@ class Slot:
 
     def _next(self, line: Line) -> Lease | None:
         lease = line.take_next()
-        if lease is None or (self._is_plain(lease) and self._parts.registry.get(lease.handler).options.batch == 1):
+        if lease is None or (
+            self._vetting.is_plain(lease) and self._parts.registry.get(lease.handler).options.batch == 1
+        ):
             return lease
         line.put_back(lease)
         return None
-
-    def _is_plain(self, lease: Lease) -> bool:
-        """Nothing is to be asked, confirmed, counted or buried before it runs."""
-        spared = lease.suspect or self._parts.circuits[lease.handler].is_open
-        return lease.event is not None and not spared and not self._exhausted(lease) and not self._asks(lease)
-
-    def _exhausted(self, lease: Lease) -> bool:
-        return lease.attempt > self._parts.registry.get(lease.handler).options.policy.attempts
