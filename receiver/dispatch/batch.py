@@ -30,14 +30,12 @@ Handle: TypeAlias = Callable[[Sequence[Lease], Handler], Awaitable[None]]
 
 @dataclass(kw_only=True)
 class Ran:
-    """What became of a batch."""
+    """What became of a batch. Those that stand in neither are to be run alone; nothing of theirs was committed."""
 
     succeeded: list[Lease] = field(default_factory=list)
     """Committed."""
     failed: dict[Lease, BaseException] = field(default_factory=dict)
     """To be recorded, with what they raised."""
-    alone: list[Lease] = field(default_factory=list)
-    """To be run alone; nothing of theirs was committed."""
     emitted: bool = False
     """One that succeeded has emitted something that handlers want."""
 
@@ -112,18 +110,18 @@ class Batches:
         """
         cut = self.pending
         if not await self._connection.has_ended():
-            ran = Ran(alone=list(cut.leases))
+            ran = Ran()
         elif cut.asked is not None and await self._connection.has_succeeded(cut.asked.succeeded[0]):
             ran = cut.asked
         else:
-            ran = _ended(cut.leases, cut.called, verdict.ended_before(error))
+            ran = _ended(cut.leases[: cut.called], verdict.ended_before(error))
         self.pending = Pending()
         return ran
 
     async def _one_by_one(self, leases: Sequence[Lease], handler: Handler) -> Ran:
         ran = await self._pass(leases, handler, careful=self._careful)
         if ran is None:
-            ran = await self._pass(leases, handler, careful=True) or Ran(alone=list(leases))
+            ran = await self._pass(leases, handler, careful=True) or Ran()
         self._careful = bool(ran.failed)
         return ran
 
@@ -147,14 +145,14 @@ class Batches:
         except StoreUnavailable:
             raise
         except TransactionEnded as error:
-            return await self._ended(leases, len(leases), error)
+            return await self._ended(leases, error)
         except BaseException as error:
             if self._stops(error):
                 raise
             log.warning("list_failed", handler=handler.name, count=len(leases), error=type(error).__name__)
             if await self._is_out(error):
-                return _ended(leases, len(leases), verdict.ended_before(error))
-            return Ran(alone=list(leases))
+                return _ended(leases, verdict.ended_before(error))
+            return Ran()
         return await self._commit(leases, Ran(succeeded=list(leases), emitted=emitted))
 
     async def _pass(self, leases: Sequence[Lease], handler: Handler, *, careful: bool) -> Ran | None:
@@ -167,7 +165,7 @@ class Batches:
             except StoreUnavailable:
                 raise
             except TransactionEnded as error:
-                return await self._ended(leases, position + 1, error)
+                return await self._ended(leases[: position + 1], error)
             except BaseException as error:
                 if self._stops(error):
                     raise
@@ -194,10 +192,10 @@ class Batches:
         """Roll everything back; None if the batch may be run again with savepoints."""
         spoiled = verdict.spoiled(error) or not self._connection.alive
         if await self._is_out(error):
-            return _ended(leases, position + 1, verdict.ended_before(error))
+            return _ended(leases[: position + 1], verdict.ended_before(error))
         if not spoiled and not careful:
             return None
-        return Ran(failed={leases[position]: error}, alone=[*leases[:position], *leases[position + 1 :]])
+        return Ran(failed={leases[position]: error})
 
     async def _is_out(self, error: BaseException) -> bool:
         """Undo what was not committed; whether a handler has committed what was written until this error."""
@@ -221,23 +219,23 @@ class Batches:
         try:
             await self._connection.succeed_together(ran.succeeded)
         except TransactionEnded as error:
-            return await self._ended(leases, len(leases), error)
+            return await self._ended(leases, error)
         except StoreUnavailable:
             raise
         except Exception as error:  # noqa: BLE001 - Postgres refused it, for one of them; alone, that one is found
             log.warning("batch_refused", error=type(error).__name__, count=len(ran.succeeded))
             await self._connection.roll_back()
-            return Ran(alone=list(leases))
+            return Ran()
         failpoint("worker_after_commit")
         return ran
 
-    async def _ended(self, leases: Sequence[Lease], count: int, error: TransactionEnded) -> Ran:
-        """The transaction is not ours any more, or a dispatch is not; `count` handlers have run."""
+    async def _ended(self, called: Sequence[Lease], error: TransactionEnded) -> Ran:
+        """The transaction is not ours any more, or a dispatch is not."""
         if await self._connection.has_ended():
-            return _ended(leases, count, error)
-        return Ran(alone=list(leases))  # nothing is out: whose fault it is will be seen when they are run alone
+            return _ended(called, error)
+        return Ran()  # nothing is out: whose fault it is will be seen when they are run alone
 
 
-def _ended(leases: Sequence[Lease], count: int, error: TransactionEnded) -> Ran:
-    """A handler committed by SQL of its own: what the first `count` wrote is out, and must not be written again."""
-    return Ran(failed=dict.fromkeys(leases[:count], error), alone=list(leases[count:]))
+def _ended(called: Sequence[Lease], error: TransactionEnded) -> Ran:
+    """A handler committed by SQL of its own: what they wrote is out, and must not be written again."""
+    return Ran(failed=dict.fromkeys(called, error))

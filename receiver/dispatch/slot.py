@@ -91,16 +91,16 @@ class Slot:
         except BaseException as error:
             if not self._left:
                 ran = await self._cut_short(error)
-                await self._tell(ran, handler, time.perf_counter() - started, line)
+                await self._tell(ran, handler, (time.perf_counter() - started) / len(leases), line)
             raise
         await self._tell(ran, handler, (time.perf_counter() - started) / len(leases), line)
 
     async def _cut_short(self, error: BaseException) -> Ran:
         """Close the connection; what has become of a batch that was run on it."""
         await self._connection.discard()
-        return (
-            await self._reach.until_answered(partial(self._batches.settle, error)) if self._batches.unsettled else Ran()
-        )
+        if not self._batches.unsettled:
+            return Ran()
+        return await self._reach.until_answered(partial(self._batches.settle, error))
 
     async def _tell(self, ran: Ran, handler: Handler, elapsed: float, line: Line) -> None:
         """Tell and record what a batch has come to. What is in hand then is still to be run."""

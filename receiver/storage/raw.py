@@ -54,13 +54,7 @@ class RawTransaction:
             values: for `$1`, `$2` …
             timeout: seconds.
         """
-        async with self._turn:
-            lent = self._using(query)
-            try:
-                return await lent.execute(query, *values, timeout=timeout)
-            except BaseException:
-                self.doubtful = True
-                raise
+        return await self._ask(query, lambda lent: lent.execute(query, *values, timeout=timeout))
 
     async def executemany(self, query: str, values: Iterable[Sequence[object]]) -> None:
         """Run one statement for each of `values`."""
@@ -109,17 +103,13 @@ class RawTransaction:
 
     async def _ask(self, query: str, ask: Callable[[Connection], Awaitable[_T]]) -> _T:
         async with self._turn:
-            lent = self._using(query)
+            lent = self._lent()
+            self.doubtful = self.doubtful or may_end(query)
             try:
                 return await ask(lent)
             except BaseException:
                 self.doubtful = True
                 raise
-
-    def _using(self, query: str) -> Connection:
-        if may_end(query):
-            self.doubtful = True
-        return self._lent()
 
     def _lent(self) -> Connection:
         if self._connection is None:

@@ -307,7 +307,7 @@ class RunConnection:
 
     async def _commit(self, own: OwnConnection, sql: str) -> str:
         """Say what ends a run, or a part of it; what Postgres has against it, in words of ours."""
-        self._answer_by = time.monotonic() + _COMMIT_SECONDS  # no timer: it would be most of what this costs here
+        self._answer_by = time.monotonic() + _COMMIT_SECONDS  # in place of a timer, see `cut_if_late`
         try:
             return await own.say(sql)
         except asyncpg.InFailedSQLTransactionError as error:
