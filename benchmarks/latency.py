@@ -66,7 +66,8 @@ def measure(
         _latencies(servers, port, numbers, Pace("warm", 100.0, _WARM))
         measured = [_one(servers, port, numbers, slowly, step)]
         step("callback to handler: how much is half load")
-        half = _whole(servers, port, numbers, flood) / 2
+        # All of a flood are due at once: the last one's latency is what all of them took.
+        half = flood / (max(_latencies(servers, port, numbers, Pace("flood", math.inf, flood))) / 1e3) / 2
         measured.append(_one(servers, port, numbers, Pace("half load", half, int(half * seconds)), step))
     with _programs(servers, _NO_REDIS) as port:
         _latencies(servers, port, numbers, Pace("warm", 100.0, _WARM))
@@ -80,14 +81,6 @@ def _one(
     step(f"callback to handler: {wanted.name}")
     cuts = quantiles(_latencies(servers, port, numbers, wanted), n=100)
     return Latency(**wanted._asdict(), p50_ms=cuts[49], p99_ms=cuts[98])
-
-
-def _whole(servers: EmbeddedServers, port: int, numbers: Iterator[int], flood: int) -> float:
-    """Callbacks a second from the first that is sent to the last whose handler begins."""
-    ids = [next(numbers) for _ in range(flood)]
-    first, *_ = pace.send("127.0.0.1", port, callbacks.requests(ids), per_second=math.inf)
-    begun = asyncio.run(_begun(servers.database_url, ids))
-    return flood / ((max(begun.values()) - first) / 1e9)
 
 
 @contextmanager
