@@ -255,13 +255,14 @@ async def test_a_worker_that_stops_gives_a_batch_back(shop: Shop) -> None:
     assert await shop.effects() == 0
 
 
+@pytest.mark.parametrize("handler", ["pay_together", "pay_as_list"])
 @pytest.mark.parametrize("place", ["worker_before_commit", "worker_after_commit"])
-async def test_a_worker_that_dies_around_its_commit(shop: Shop, place: str) -> None:
+async def test_a_worker_that_dies_around_its_commit(shop: Shop, place: str, handler: str) -> None:
     for _ in range(6):
-        await shop.deliver("pay_together")
-    with shop.program("pay_together", place, lease_seconds=2) as dying:
+        await shop.deliver(handler)
+    with shop.program(handler, place, lease_seconds=2) as dying:
         assert await asyncio.to_thread(dying.wait, 60) == -9
-    with shop.program("pay_together", lease_seconds=2):
+    with shop.program(handler, lease_seconds=2):
         await shop.until_done()
     assert await shop.rows("SELECT count(*), count(DISTINCT event_id) FROM effect") == [(6, 6)]
 

@@ -13,15 +13,13 @@ from sqlalchemy.orm import Session
 from receiver import RawTransaction
 from receiver.errors import HandlerError
 from receiver.events import Event
-from receiver.handlers import Dead, NotYet, Registry, RetryPolicy
+from receiver.handlers import Dead, NotYet, Registry
 from receiver.handlers.handler import Function
 from tests.dispatch.conftest import Shop
+from tests.dispatch.test_batches import COMMITS, DEFERRED, TWICE, WORN_OUT
 
 EFFECTS = "INSERT INTO effect SELECT unnest($1::uuid[]), 'pay', ''"
 SESSION_EFFECTS = text("INSERT INTO effect VALUES (:id, :handler, '')")
-TWICE = RetryPolicy(first=0.01, factor=1, cap=0.01, attempts=2)
-COMMITS = "SELECT count(DISTINCT started_at) FROM receiver.every_attempt WHERE outcome = 'succeeded'"
-"""How many transactions the successes came from: it is the time of their beginning."""
 STATES = "SELECT event_id, state, attempts, reason FROM receiver.dispatch"
 
 ODD: set[uuid.UUID] = set()
@@ -132,9 +130,6 @@ async def rolls_back(events: list[Event], tx: RawTransaction) -> None:
         await tx.execute("ROLLBACK")
 
 
-WORN_OUT = ("dead", 2, "attempts_exhausted")
-
-
 @pytest.mark.parametrize(
     ("function", "outcome"),
     [
@@ -150,9 +145,7 @@ WORN_OUT = ("dead", 2, "attempts_exhausted")
 )
 async def test_one_that_fails_fails_alone(shop: Shop, function: Function, outcome: tuple[object, ...]) -> None:
     """One of ten: the list as a whole is nobody's failure, and the other nine succeed alone."""
-    await shop.execute(
-        "CREATE TABLE refused (id int UNIQUE DEFERRABLE INITIALLY DEFERRED); INSERT INTO refused VALUES (1)"
-    )
+    await shop.execute(DEFERRED)
     events = [await shop.deliver() for _ in range(10)]
     ODD.add(events[4])
     async with shop.working(listed(function, timeout=0.5), concurrency=1):
@@ -236,17 +229,6 @@ async def test_a_worker_that_stops_gives_a_list_back(shop: Shop) -> None:
     released.set()
     assert await shop.rows("SELECT DISTINCT state, attempts FROM receiver.dispatch") == [("ready", 0)]
     assert await shop.effects() == 0
-
-
-@pytest.mark.parametrize("place", ["worker_before_commit", "worker_after_commit"])
-async def test_a_worker_that_dies_around_its_commit(shop: Shop, place: str) -> None:
-    for _ in range(6):
-        await shop.deliver("pay_as_list")
-    with shop.program("pay_as_list", place, lease_seconds=2) as dying:
-        assert await asyncio.to_thread(dying.wait, 60) == -9
-    with shop.program("pay_as_list", lease_seconds=2):
-        await shop.until_done()
-    assert await shop.rows("SELECT count(*), count(DISTINCT event_id) FROM effect") == [(6, 6)]
 
 
 async def test_a_list_that_will_not_stop_is_left_behind_and_nobody_is_blamed(shop: Shop) -> None:
