@@ -13,6 +13,7 @@ import pytest
 from receiver.embedded import EmbeddedError, EmbeddedServers, discard
 from receiver.embedded.binaries import Binaries, locate, within_reach
 from receiver.embedded.privileges import Account, can_reach, choose_account, public_root
+from receiver.embedded.processes import Process, wait_for
 
 QUICK = {"fsync": "off"}
 Ask = Callable[[str, str], str]
@@ -70,6 +71,8 @@ def test_an_ordinary_user_keeps_everything_in_the_folder(
         ask(said["database_url"], "CREATE TABLE IF NOT EXISTS kept ()")
         process.kill()
         process.wait()
+    pids = [int(said[name]) for name in ("postgres", "valkey")]
+    assert wait_for(lambda: not any(map(Process.find, pids)), 10)  # each removes files of its own when it ends
     assert {path.stat().st_uid for path in (own / "project").rglob("*")} == {ordinary_account.uid}
 
 
