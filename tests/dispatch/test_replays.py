@@ -304,11 +304,14 @@ async def test_a_handler_that_has_enough_to_do_is_not_given_more(shop: Shop) -> 
         await shop.until("SELECT behind = 'lost' FROM receiver.replay")
         assert (await job_of(shop, job)).replayed == 2_000
         heard: list[str | None] = []
+        looked = asyncio.Event()
 
-        async def follow() -> None:
-            await jobs.follow(connection, await job_of(shop, job), lambda _, waits: heard.append(waits))
+        def hear(_job: Job, waits: str | None) -> None:
+            heard.append(waits)
+            looked.set()
 
-        following = asyncio.create_task(follow())
+        following = asyncio.create_task(jobs.follow(connection, await job_of(shop, job), hear))
+        await looked.wait()
         async with shop.working(registry):
             await following
             await shop.until_done()
