@@ -23,7 +23,8 @@ INSERT INTO receiver.dedup_key (key, event_id) SELECT key, id FROM receiver.even
 INSERT INTO receiver.dispatch (event_id, handler, state, epoch, attempts, lane, lane_at)
 SELECT id, handler, 'succeeded', 1, 1, CASE handler WHEN 'keep_account' THEN 7 END,
     CASE handler WHEN 'keep_account' THEN received_at END
-FROM receiver.event, unnest(ARRAY['keep_account', 'take_stock', 'count_together', 'list_together']) AS handler;
+FROM receiver.event, unnest(ARRAY['keep_account', 'take_stock', 'count_alone', 'count_together',
+    'list_together']) AS handler;
 UPDATE receiver.dispatch SET
     started_at = now() + CASE event_id WHEN id_of(1) THEN interval '0' ELSE interval '2 seconds' END,
     finished_at = now() + CASE event_id WHEN id_of(1) THEN interval '1 second' ELSE interval '3 seconds' END;
