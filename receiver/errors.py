@@ -130,6 +130,18 @@ class LeaseLost(ReceiverError):
     reason = "lease_lost"
 
 
+class RunNotBegun(ReceiverError):
+    """A handler was called for a run that has not begun; nothing that it wrote counts, and it will be called again."""
+
+    reason = "run_not_begun"
+
+
+class CommitInterrupted(ReceiverError):
+    """A commit was waiting, and what was to be run behind it was cut short; the run will be repeated."""
+
+    reason = "commit_interrupted"
+
+
 class TransactionAborted(ReceiverError):
     """A handler went on after its transaction had failed; nothing that it wrote can be committed."""
 

@@ -3,7 +3,9 @@
 import asyncio
 import inspect
 import math
+import time
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from functools import partial
 from typing import Final, TypeAlias, cast
 
@@ -11,15 +13,18 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session
 
 from receiver.dispatch.threads import HandlerThread
-from receiver.errors import HandlerError, HandlerTimedOut
+from receiver.errors import HandlerError, HandlerTimedOut, RunNotBegun, StoreUnavailable
 from receiver.events import Event
 from receiver.handlers import Handler
-from receiver.storage.raw import RawTransaction
+from receiver.storage.raw import MustHaveBegun, RawTransaction
 from receiver.storage.sessions import Lender
 
 WATCHED: Final = 5.0
 """Seconds from which on a handler's time has no timer of its own, which would cost a run a twentieth of its time: who
 looks at it now and then lets it `expire`."""
+
+_QUICK: Final = 0.05
+"""Seconds that a handler takes at most, if the commit of another is to wait for its first statement."""
 
 Given: TypeAlias = Event | list[Event]
 # What a handler takes first, its options tell, and not its type.
@@ -41,6 +46,15 @@ class Caller:
         self._longest_timer = WATCHED if watched else math.inf
         self._scope: asyncio.Timeout | None = None
         self._thread: HandlerThread | None = None
+        self._quick: dict[str, bool] = {}
+        self._unfit: set[str] = set()
+        self._paying: asyncio.Task[None] | None = None
+        """Else nobody would hold it."""
+
+    def carries(self, handler: Handler) -> bool:
+        """As far as we have seen, the handler has a first statement at once, which can bring what is owed with it."""
+        patient = handler.options.timeout >= WATCHED  # the commit takes of its time
+        return patient and self._quick.get(handler.name, False) and handler.name not in self._unfit
 
     async def call(self, handler: Handler, events: list[Event], connection: Lender) -> None:
         """Run the handler in the transaction that is open on `connection`; raises what it raises.
@@ -59,7 +73,7 @@ class Caller:
         try:
             async with scope:
                 if handler.options.raw:
-                    await _call_raw(cast("AnyRaw", handler.function), given, connection)
+                    await self._call_raw(handler.name, cast("AnyRaw", handler.function), given, connection)
                 elif handler.is_async:
                     await _call(cast("AnyAsync", handler.function), given, connection)
                 else:
@@ -91,6 +105,29 @@ class Caller:
         if thread is not None:
             thread.close()
 
+    async def _call_raw(self, name: str, function: AnyRaw, given: Given, connection: Lender) -> None:
+        called = time.perf_counter()
+        tx = connection.lend_raw()
+        if connection.owes:  # looked at again when the handler waits for something, or has returned
+            asyncio.get_running_loop().call_soon(self._pay, connection, tx)
+        try:
+            await function(given, tx)
+        except (Exception, MustHaveBegun):
+            if not tx.too_soon:
+                raise
+        if tx.too_soon:  # whatever the handler made of that
+            self._unfit.add(name)
+            await connection.catch_up()
+            tx = connection.lend_raw()
+            await function(given, tx)
+        await tx.flush()
+        self._quick[name] = bool(tx.carries) and time.perf_counter() - called < _QUICK
+
+    def _pay(self, connection: Lender, tx: RawTransaction) -> None:
+        """Others do not wait while a handler waits for something else than a statement."""
+        if connection.owes and tx.carries is None:
+            self._paying = asyncio.create_task(_catch_up(connection), name="receiver-catch-up")
+
     async def _call_in_thread(self, handler: Handler, given: Given, connection: Lender) -> None:
         if self._thread is None:
             self._thread = HandlerThread(self._name)
@@ -108,10 +145,9 @@ async def _call(function: AnyAsync, given: Given, connection: Lender) -> None:
         await session.flush()
 
 
-async def _call_raw(function: AnyRaw, given: Given, connection: Lender) -> None:
-    tx = connection.lend_raw()
-    await function(given, tx)
-    await tx.flush()
+async def _catch_up(connection: Lender) -> None:
+    with suppress(RunNotBegun, StoreUnavailable):  # the connection knows, and whoever asks it next is told
+        await connection.catch_up()
 
 
 def _call_sync(handler: Handler, given: Given, connection: Lender) -> None:
@@ -126,5 +162,10 @@ def _call_sync(handler: Handler, given: Given, connection: Lender) -> None:
 
 def stops_us(error: BaseException) -> bool:
     """Whether our task is to end; a handler may raise CancelledError for reasons of its own."""
+    return isinstance(error, asyncio.CancelledError) and is_cancelled()
+
+
+def is_cancelled() -> bool:
+    """Whether our task was cancelled; by its handler, perhaps."""
     task = asyncio.current_task()
-    return isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling() > 0
+    return task is not None and task.cancelling() > 0

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import partial
 
 import structlog
@@ -10,7 +11,8 @@ from structlog.contextvars import bind_contextvars
 
 from receiver.dispatch import verdict
 from receiver.dispatch.batch import Batches, Ran
-from receiver.dispatch.call import Caller, stops_us
+from receiver.dispatch.before import Before, Ended
+from receiver.dispatch.call import Caller, is_cancelled, stops_us
 from receiver.dispatch.confirm import Answer
 from receiver.dispatch.content import to_event
 from receiver.dispatch.line import Line
@@ -18,7 +20,7 @@ from receiver.dispatch.parts import Call, Parts
 from receiver.dispatch.reach import Reach
 from receiver.dispatch.recorder import Recorder
 from receiver.dispatch.vetting import Vetting
-from receiver.errors import HandlerTimedOut, LeaseLost, StoreUnavailable
+from receiver.errors import HandlerTimedOut, LeaseLost, RunNotBegun, StoreUnavailable
 from receiver.handlers import Handler
 from receiver.observability.failpoints import failpoint
 from receiver.storage.batches import BatchConnection
@@ -46,7 +48,8 @@ class Slot:
         self._reach = Reach(connection, parts.draw)
         self._vetting = Vetting(connection, self._reach, self._recorder, parts)
         self._begun: Lease | None = None
-        """Whose transaction was begun behind the commit of the run before."""
+        """Whose transaction was begun behind the commit of the run before, or will be."""
+        self._before = Before(connection, self._recorder, self._succeeded)
         self._hand: list[Lease] = []
         """What was taken and is not settled, but for what runs now."""
         self._left = False
@@ -104,8 +107,8 @@ class Slot:
 
     async def _tell(self, ran: Ran, handler: Handler, elapsed: float, line: Line) -> None:
         """Tell and record what a batch has come to. What is in hand then is still to be run."""
-        for _ in ran.succeeded:
-            self._succeeded(handler, elapsed)
+        for lease in ran.succeeded:
+            self._succeeded(Ended(lease=lease, handler=handler, elapsed=elapsed))
         if ran.emitted:
             self._parts.followed()
         for lease, error in ran.failed.items():
@@ -120,10 +123,11 @@ class Slot:
         lease: Lease | None = first
         while lease is not None:
             started = time.monotonic()
+            following = None
             try:
                 following = await self._guarded(lease, line)
             finally:
-                if not self._left:
+                if not self._left and following is not lease and not self._before.is_of(lease):
                     line.done(lease, time.monotonic() - started)
             lease = following
 
@@ -135,6 +139,7 @@ class Slot:
             return await self._run(lease, line)
         except Exception as error:  # noqa: BLE001 - a fault of ours must cost one lease, not the slot
             log.error("slot_failed", error=type(error).__name__, event_id=str(lease.event_id))  # noqa: TRY400
+            await self._before.settle()
             return None
 
     async def _run(self, lease: Lease, line: Line) -> Lease | None:
@@ -151,31 +156,57 @@ class Slot:
             answer = await self._vetting.confirm(lease, handler)
             if answer is None:
                 return None
+        chained = lease is self._begun
         if not await self._begin(lease, handler, counted=answer is not None):
             return None
+        ended = Ended(lease=lease, handler=handler)
         started = time.perf_counter()
         try:
-            skipped = answer is not None and await self._vetting.is_done(lease, answer)
-            if not skipped:
-                await self._handle([lease], handler, answer)
-            following = await self._succeed(lease, time.perf_counter() - started, line, skipped=skipped)
+            await self._work(ended, answer)
+            if chained and not self._connection.begun:
+                await self._connection.catch_up()
+            chained = False
+            ended.elapsed = time.perf_counter() - started
+            return await self._succeed(ended, line)
         except BaseException as error:
             if self._left:
                 raise
-            elapsed = time.perf_counter() - started
-            if not await self._recorder.failed(lease, handler, error, elapsed):
-                self._succeeded(handler, elapsed, emitted=self._connection.emitted)
+            if chained and await self._starts_over(error):
+                return lease
+            ended.elapsed = time.perf_counter() - started
+            if not await self._recorder.failed(lease, handler, error, ended.elapsed):
+                self._succeeded(ended, emitted=self._connection.emitted)
             if stops_us(error):
                 raise
             return None
-        self._succeeded(handler, time.perf_counter() - started, skipped=skipped, emitted=self._connection.emitted)
-        return following
 
-    def _succeeded(self, handler: Handler, elapsed: float, *, skipped: bool = False, emitted: bool = False) -> None:
+    async def _work(self, run: Ended, answer: Answer | None) -> None:
+        """Call the handler, unless what it is for was done already."""
+        run.skipped = answer is not None and await self._vetting.is_done(run.lease, answer)
+        if not run.skipped:
+            await self._handle([run.lease], run.handler, answer)
+
+    async def _starts_over(self, error: BaseException) -> bool:
+        """Whether a run that failed was not its own fault: its beginning, behind the commit of the one before, was.
+
+        Settles what has become of the one before.
+        """
+        # It failed before its handler was called, or that did not wait for an answer.
+        if self._connection.owes or (self._connection.begun is None and not verdict.spoiled(error)):
+            with suppress(RunNotBegun, StoreUnavailable):
+                await self._connection.catch_up()
+        begun = self._connection.begun
+        if begun:
+            return False
+        committed = await self._before.settle()
+        return not stops_us(error) and (begun is False or not committed)
+
+    def _succeeded(self, ended: Ended, *, emitted: bool = False) -> None:
         """Tell of a run that is committed."""
-        if not skipped:
+        handler = ended.handler
+        if not ended.skipped:
             self._parts.circuits[handler.name].ran(failed=False)
-        self._parts.observer.ran(handler.name, "skipped" if skipped else "succeeded", elapsed)
+        self._parts.observer.ran(handler.name, "skipped" if ended.skipped else "succeeded", ended.elapsed)
         if emitted:
             self._parts.followed()
 
@@ -185,6 +216,7 @@ class Slot:
         self._caller.close()
         fresh = Slot(self._name, self._connection, self._parts)
         self._batches.leave_to(fresh._batches)
+        fresh._before.take_over(self._before)
         running = None if self.call is None or self.call.several else self.call.lease
         fresh._hand, self._hand = [lease for lease in self._hand if lease is not running], []
         return fresh
@@ -198,6 +230,7 @@ class Slot:
             line: of the slot.
         """
         stop = asyncio.CancelledError()
+        await self._before.settle()
         ran = await self._cut_short(error or stop)
         elapsed = time.monotonic() - call.started
         await self._tell(ran, call.handler, elapsed, line)
@@ -206,7 +239,7 @@ class Slot:
         if error is None:
             await self._recorder.settle(call.lease, call.handler, stop, verdict.stopped(stop), elapsed)
         elif not await self._recorder.failed(call.lease, call.handler, error, elapsed):
-            self._succeeded(call.handler, elapsed)
+            self._succeeded(Ended(lease=call.lease, handler=call.handler, elapsed=elapsed))
 
     def look(self, now: float) -> float:
         """End what takes too long and has no timer of its own. To be called now and then.
@@ -266,18 +299,30 @@ class Slot:
             if self._left:  # nobody waits for this any more, and another slot has recorded it
                 raise asyncio.CancelledError
 
-    async def _succeed(self, lease: Lease, elapsed: float, line: Line, *, skipped: bool) -> Lease | None:
-        """Commit, and in the same round trip begin what is to be run next."""
+    async def _succeed(self, ended: Ended, line: Line) -> Lease | None:
+        """Commit, and begin what is to be run next: in the same round trip, or with its first statement."""
         following = self._next(line)
+        carried = following is not None and self._caller.carries(self._parts.registry.get(following.handler))
+        carried = carried and not is_cancelled()  # which would hit the one that follows
         failpoint("worker_before_commit")
         try:
-            if await self._connection.succeed(lease, following, elapsed=elapsed, skipped=skipped):
+            if await self._connection.succeed(
+                ended.lease,
+                following,
+                elapsed=ended.elapsed,
+                skipped=ended.skipped,
+                later=self._before.heard if carried else None,
+            ):
                 self._begun = following
         except BaseException:
             if following is not None:
                 line.put_back(following)
             raise
-        failpoint("worker_after_commit")
+        if self._connection.owes:
+            self._before.hold(ended, line)
+        else:
+            failpoint("worker_after_commit")
+            self._succeeded(ended, emitted=self._connection.emitted)
         return following
 
     def _next(self, line: Line) -> Lease | None:

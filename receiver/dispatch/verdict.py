@@ -4,7 +4,14 @@ import traceback
 from pathlib import Path
 from typing import Final, Protocol
 
-from receiver.errors import HandlerTimedOut, OnceBusy, ReceiverError, StoreUnavailable, TransactionEnded
+from receiver.errors import (
+    CommitInterrupted,
+    HandlerTimedOut,
+    OnceBusy,
+    ReceiverError,
+    StoreUnavailable,
+    TransactionEnded,
+)
 from receiver.handlers import Dead, NotYet, Options, Retry
 from receiver.storage.outcomes import Failure
 
@@ -52,7 +59,7 @@ def judge(error: BaseException, run: Tried, options: Options, draw: float, *, cu
     if isinstance(error, (Dead, TransactionEnded)):
         ended = isinstance(error, TransactionEnded)
         return Failure(dead=True, delay=0, reason=reason_of(error), error=told, blocks=blocks, ended=ended)
-    if isinstance(error, OnceBusy):
+    if isinstance(error, (OnceBusy, CommitInterrupted)):
         return Failure(dead=False, delay=_BUSY_SECONDS * (1 + draw), reason=error.reason, error=None, counts=False)
     if isinstance(error, NotYet):
         return _deferred(error, run, options, draw)

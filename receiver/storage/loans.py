@@ -6,6 +6,7 @@ from sqlalchemy.engine import RootTransaction
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session
 
+from receiver.storage.chain import Chain
 from receiver.storage.own import OwnConnection
 from receiver.storage.raw import RawTransaction
 from receiver.storage.sessions import emitted, lend, lend_sync, take_back
@@ -17,10 +18,12 @@ class Loan:
     Args:
         own: with the transaction.
         turn: held by each of our statements on it.
+        chain: with what is owed before the first of them, if anything is.
     """
 
-    def __init__(self, own: OwnConnection, turn: asyncio.Lock) -> None:
+    def __init__(self, own: OwnConnection, turn: asyncio.Lock, chain: Chain | None) -> None:
         self._own = own
+        self._chain = chain
         self._turn = turn
         self._root: RootTransaction | None = None
         self._lent: Session | None = None
@@ -41,7 +44,7 @@ class Loan:
 
     def raw(self) -> RawTransaction:
         """For a coroutine function that is `raw`."""
-        self._raw = RawTransaction(self._own.raw, self._turn, self.session)
+        self._raw = RawTransaction(self._own.raw, self._turn, self.session, self._chain)
         return self._raw
 
     def open_root(self) -> None:

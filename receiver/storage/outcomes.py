@@ -2,15 +2,18 @@
 
 A run's transaction begins by marking its dispatch as succeeded: one write is the fence that lets nobody else in, the
 lock that lasts as long as the run, and the record that is committed with what the handler wrote, or rolled back with
-it. So there is nothing to say at the end but COMMIT, and the next run begins in the same message: two round trips for a
-run with one statement of its own. The messages carry literals only; they are ids, numbers, checked names and
-hexadecimal digits, made here, for statements that are prepared in the session.
+it. So there is nothing to say at the end but COMMIT; the next run begins in the same message, and its first statement
+may come in it too: one round trip for a run with one statement of its own. How they are sent, `chain` and `ahead` know.
+All other messages are SQL with literals only; they are ids, numbers, checked names and hexadecimal digits, made here,
+for statements that are prepared in the session.
 """
 
 from typing import Final
 
 import msgspec
 
+from receiver.storage.ahead import Step
+from receiver.storage.chain import COMMIT
 from receiver.storage.leases import Lease
 
 # `state || ''` keeps the planner off the index of what is due: the primary key is always better.
@@ -123,15 +126,15 @@ class Failure(msgspec.Struct, frozen=True, kw_only=True):
     """The handler ended the transaction by SQL of its own, and may have committed that the run succeeded."""
 
 
-def begin(lease: Lease) -> str:
+def begin(lease: Lease) -> list[Step]:
     """Begin a run's transaction, if its dispatch is still ours; ends in `UPDATE 1`, or `UPDATE 0` if it is not."""
-    return f"BEGIN; EXECUTE receiver_run({_key(lease)}, {lease.epoch})"
+    return [("BEGIN",), ("receiver_run", lease.event_id, lease.handler, lease.epoch)]
 
 
 def succeed(
     lease: Lease, following: Lease | None = None, *, check: bool = False, finish: bool = False, skipped: bool = False
-) -> str:
-    """Commit a run; in the same message begin the one that follows, see `begin`.
+) -> list[Step]:
+    """Commit a run; then begin the one that follows, see `begin`.
 
     Args:
         lease: of the run.
@@ -140,13 +143,14 @@ def succeed(
         finish: the same, and record when it finished. What does not is as good as instantaneous.
         skipped: its handler was not run, since its effect was there.
     """
-    parts = [] if lease.lane is None else [f"EXECUTE receiver_leave({_key(lease)});"]
+    key = (lease.event_id, lease.handler)
+    steps: list[Step] = [] if lease.lane is None else [("receiver_leave", *key)]
     if finish or skipped:
-        parts.append(f"EXECUTE receiver_finish({_key(lease)}, {_literal(ALREADY_DONE if skipped else None)});")
+        steps.append(("receiver_finish", *key, ALREADY_DONE if skipped else None))
     elif check:
-        parts.append(f"EXECUTE receiver_check({_key(lease)});")
-    parts.append("COMMIT" if following is None else f"COMMIT; {begin(following)}")
-    return "".join(parts)
+        steps.append(("receiver_check", *key))
+    steps.append(COMMIT)
+    return steps if following is None else [*steps, *begin(following)]
 
 
 def check(lease: Lease) -> str:

@@ -1,9 +1,9 @@
 """A connection that its owner keeps for long and that never gets back into a pool, whatever was done to it."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import Final, Self
+from typing import Final, Self, TypeAlias, TypeVar
 
 import asyncpg
 import structlog
@@ -15,6 +15,11 @@ from receiver.errors import StoreUnavailable
 from receiver.storage.engine import Connection, raw_connection
 
 log = structlog.get_logger(__name__)
+
+_T = TypeVar("_T")
+
+Prepare: TypeAlias = Callable[[Connection], Awaitable[object]]
+"""What is done on a new connection before anything else."""
 
 CUT: Final = (
     OSError,
@@ -56,12 +61,12 @@ class OwnConnection:
         """A statement that ends this session, to be run in another one."""
 
     @classmethod
-    async def open(cls, engine: AsyncEngine, prepare: str = "SELECT 1") -> Self:
+    async def open(cls, engine: AsyncEngine, prepare: Prepare | None = None) -> Self:
         """Connect.
 
         Args:
             engine: autocommit.
-            prepare: SQL to run first.
+            prepare: what to do first.
 
         Raises:
             StoreUnavailable: Postgres cannot be reached, or does not answer in time.
@@ -73,7 +78,7 @@ class OwnConnection:
             raise StoreUnavailable("Postgres does not answer") from error
 
     @classmethod
-    async def _open(cls, engine: AsyncEngine, prepare: str) -> Self:
+    async def _open(cls, engine: AsyncEngine, prepare: Prepare | None) -> Self:
         try:
             asynchronous = await engine.connect()
             raw = await raw_connection(asynchronous)
@@ -83,7 +88,8 @@ class OwnConnection:
             raise StoreUnavailable("Postgres cannot be reached") from error
         try:
             made.end = await raw.fetchval(_END)
-            await raw.execute(prepare)
+            if prepare is not None:
+                await prepare(raw)
         except BaseException as error:
             await made.discard()
             if isinstance(error, CUT):
@@ -108,8 +114,16 @@ class OwnConnection:
         Raises:
             StoreUnavailable: the connection was cut; whether `sql` was run is unknown.
         """
+        return await self.heard(self.raw.execute(sql, timeout=seconds))
+
+    async def heard(self, asked: Awaitable[_T]) -> _T:
+        """What was asked of it; what asyncpg raises for a connection that was cut, in a word of ours.
+
+        Raises:
+            StoreUnavailable: the connection was cut.
+        """
         try:
-            return await self.raw.execute(sql, timeout=seconds)
+            return await asked
         except (*CUT, asyncpg.PostgresError) as error:
             # The last word of a session that Postgres ends may be read before its end is.
             fatal = getattr(error, "severity_en", None) in {"FATAL", "PANIC"}

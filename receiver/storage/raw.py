@@ -10,7 +10,8 @@ from typing import Final, TypeVar
 import asyncpg
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from receiver.errors import HandlerError
+from receiver.errors import HandlerError, RunNotBegun
+from receiver.storage.chain import Chain
 from receiver.storage.engine import Connection
 
 _T = TypeVar("_T")
@@ -25,6 +26,10 @@ def may_end(query: str) -> bool:
     return _ENDS.search(query) is not None
 
 
+class MustHaveBegun(BaseException):
+    """The handler wants something that needs a run which has begun. It is to be called again in one."""
+
+
 class RawTransaction:
     """The transaction of one run, as asyncpg sees it: `$1` for parameters, rows as `asyncpg.Record`.
 
@@ -35,14 +40,26 @@ class RawTransaction:
         connection: with the transaction.
         turn: held by each statement.
         session: makes a session in the same transaction.
+        chain: with what begins the transaction, if that waits for the first statement.
     """
 
-    def __init__(self, connection: Connection, turn: asyncio.Lock, session: Callable[[], AsyncSession]) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        turn: asyncio.Lock,
+        session: Callable[[], AsyncSession],
+        chain: Chain | None = None,
+    ) -> None:
+        self._chain = chain
         self._connection: Connection | None = connection
         self._turn = turn
         self._make_session = session
         self._session: AsyncSession | None = None
         self._savepoints = 0
+        self.carries: bool | None = None
+        """What the handler did first was a statement that can carry the run's beginning; None: it did nothing yet."""
+        self.too_soon = False
+        """The handler wanted something that needs a run which has begun, and is to be called again in one."""
         self.doubtful = False
         """A statement failed, or may have ended the transaction: it is to be looked at before the commit."""
 
@@ -54,11 +71,13 @@ class RawTransaction:
             values: for `$1`, `$2` …
             timeout: seconds.
         """
-        return await self._ask(query, lambda lent: lent.execute(query, *values, timeout=timeout))
+        # Without values it goes by the simple query protocol, and what is cancelled for its time may take more with it.
+        carries = bool(values) and timeout is None
+        return await self._ask(query, lambda lent: lent.execute(query, *values, timeout=timeout), carries=carries)
 
     async def executemany(self, query: str, values: Iterable[Sequence[object]]) -> None:
         """Run one statement for each of `values`."""
-        await self._ask(query, lambda lent: lent.executemany(query, values))
+        await self._ask(query, lambda lent: lent.executemany(query, values), carries=False)
 
     async def fetch(self, query: str, *values: object) -> list[asyncpg.Record]:
         """All rows."""
@@ -88,6 +107,11 @@ class RawTransaction:
     def session(self) -> AsyncSession:
         """A session in the same transaction, the same one each time, for `receiver.emit` or a part with the ORM."""
         self._lent()
+        self._first(carries=False)
+        if self._chain is not None and not self._chain.begun:
+            self.too_soon = True
+            self.end()
+            raise MustHaveBegun
         if self._session is None:
             self._session = self._make_session()
         return self._session
@@ -101,15 +125,29 @@ class RawTransaction:
         """End the loan."""
         self._connection = None
 
-    async def _ask(self, query: str, ask: Callable[[Connection], Awaitable[_T]]) -> _T:
+    async def _ask(self, query: str, ask: Callable[[Connection], Awaitable[_T]], *, carries: bool = True) -> _T:
+        ends = may_end(query)
+        self._first(carries=carries and not ends)  # before its turn: whoever waits for that will bring what is owed
         async with self._turn:
             lent = self._lent()
-            self.doubtful = self.doubtful or may_end(query)
+            self.doubtful = self.doubtful or ends
             try:
+                if self._chain is None or self._chain.begun:
+                    return await ask(lent)
+                if self._chain.waits and self.carries:
+                    return await self._chain.carry(lambda: ask(lent))
+                await self._chain.catch_up()
                 return await ask(lent)
+            except RunNotBegun:
+                self.end()
+                raise
             except BaseException:
                 self.doubtful = True
                 raise
+
+    def _first(self, *, carries: bool) -> None:
+        if self.carries is None:
+            self.carries = carries
 
     def _lent(self) -> Connection:
         if self._connection is None:

@@ -6,8 +6,10 @@ The dispatcher's own statements go straight to asyncpg; the handler's session is
 import asyncio
 import math
 import time
+from collections.abc import Awaitable
 from contextlib import suppress
-from typing import Final
+from functools import partial
+from typing import Final, TypeVar
 
 import asyncpg
 from sqlalchemy.exc import SQLAlchemyError
@@ -16,7 +18,9 @@ from sqlalchemy.orm import Session
 
 from receiver.errors import LeaseLost, StoreUnavailable, TransactionAborted, TransactionEnded
 from receiver.storage import outcomes, together
-from receiver.storage.engine import make_engine
+from receiver.storage.ahead import Ahead
+from receiver.storage.chain import Chain, Told
+from receiver.storage.engine import Connection, make_engine
 from receiver.storage.leases import Lease
 from receiver.storage.loans import Loan
 from receiver.storage.once import once_for_event
@@ -24,12 +28,12 @@ from receiver.storage.outcomes import Failure
 from receiver.storage.own import UNREACHABLE, OwnConnection
 from receiver.storage.raw import RawTransaction
 
+_T = TypeVar("_T")
+
 _ANSWER_SECONDS: Final = 10.0
 _COMMIT_SECONDS: Final = 60.0
 ENDED: Final = "the handler ended the transaction by SQL of its own; use begin_nested(), or raise an exception"
 _NO_SAVEPOINT: Final = (asyncpg.InvalidSavepointSpecificationError, asyncpg.NoActiveSQLTransactionError)
-_BEGUN: Final = "UPDATE 1"
-"""What Postgres says of a run that began."""
 _INSTANT_SECONDS: Final = 0.01
 """A run that took less is recorded without its end: to write that down would cost it another row."""
 _IDLE_PART: Final = 0.75
@@ -72,10 +76,13 @@ class RunConnection:
         self.committing = False
         """A commit was asked for and not answered: the run may have succeeded."""
         self._own: OwnConnection | None = None
+        self._chain: Chain | None = None
         self._loan: Loan | None = None
         self._touching = asyncio.Lock()
         self._answer_by = math.inf
         """Until when the commit that we wait for may take."""
+        self._refused = False
+        """The last commit that was answered was not done."""
         self._orphans: list[str] = []
 
     @property
@@ -92,7 +99,8 @@ class RunConnection:
         if self.alive:
             return
         await self.discard()
-        self._own = await OwnConnection.open(self._engine, f"{outcomes.PREPARE};{together.PREPARE}")
+        self._own = await OwnConnection.open(self._engine, _prepare)
+        self._chain = Chain(self._own, await self._heard(Ahead.on(self._own.raw)))
         for end in self._orphans:
             await self._ask(end)
         self._orphans.clear()
@@ -112,12 +120,38 @@ class RunConnection:
             LeaseLost: somebody else owns it by now.
             StoreUnavailable: the connection cannot be used.
         """
+        self._forget_loan()  # of a run that has not begun and is over, though tasks of its handler may be left
         if lease.suspect and not counted:
             await self.count(lease)
         self.committing = False  # of a run before it, what came of that has been asked by now
-        if await self._ask(outcomes.begin(lease)) != _BEGUN:
+        if self._opened().raw.is_in_transaction():
+            await self._ask("ROLLBACK")  # it was begun behind another's commit, and that went wrong
+        chain = self._linked()
+        chain.owe(outcomes.begin(lease))
+        await self._heard(chain.pay(_ANSWER_SECONDS))
+        if not chain.begun:
             await self._ask("ROLLBACK")
             raise LeaseLost("somebody else took the dispatch over")
+
+    @property
+    def begun(self) -> bool | None:
+        """The run that was to begin last has begun; None: that is not known, or was not asked for yet."""
+        return None if self._chain is None else self._chain.begun
+
+    @property
+    def owes(self) -> bool:
+        """A commit was left to the first statement of the next run."""
+        return self._chain is not None and self._chain.waits
+
+    async def catch_up(self) -> None:
+        """Send the commit that was left to the next run's first statement, or hear of it; then this run has begun.
+
+        Raises:
+            RunNotBegun: it has not.
+            StoreUnavailable: the connection was cut.
+        """
+        async with self._touching:
+            await self._limited(self._linked().catch_up())
 
     def lend(self) -> AsyncSession:
         """A session for a coroutine function, in the transaction that was begun."""
@@ -144,7 +178,13 @@ class RunConnection:
             raise StoreUnavailable("Postgres did not do what it was asked") from error
 
     async def succeed(
-        self, lease: Lease, following: Lease | None = None, *, elapsed: float = 0.0, skipped: bool = False
+        self,
+        lease: Lease,
+        following: Lease | None = None,
+        *,
+        elapsed: float = 0.0,
+        skipped: bool = False,
+        later: Told | None = None,
     ) -> bool:
         """Commit the run, with all that the handler wrote; then begin the one that follows, as `begin` does.
 
@@ -153,9 +193,11 @@ class RunConnection:
             following: of the next one, no suspect; in one round trip with the commit.
             elapsed: seconds that it took.
             skipped: its handler was not run, since its effect was there.
+            later: the commit may be left to the first statement of `following`, or `catch_up`; then `owes` is true, and
+                this hears of it. The handler of `following` must be called before anything is awaited.
 
         Returns:
-            Whether the run of `following` has begun. If not, `begin` says why.
+            Whether the run of `following` has begun, or will. If not, `begin` says why.
 
         Raises:
             TransactionEnded: the handler ended the transaction by SQL of its own.
@@ -163,24 +205,28 @@ class RunConnection:
             StoreUnavailable: the connection was cut; whether it is committed `has_succeeded` says.
             asyncpg.PostgresError: Postgres refused the commit, for a deferred constraint for example.
         """
-        own = self._opened()
+        own, chain = self._opened(), self._linked()
         async with self._touching:
             check = self._end_loan(own)
             finish = elapsed > _INSTANT_SECONDS
-            sql = outcomes.succeed(lease, following, check=check, finish=finish, skipped=skipped)
+            steps = outcomes.succeed(lease, following, check=check, finish=finish, skipped=skipped)
+            chain.owe(steps, partial(self._told, later))
             self.committing = True
+            if later is not None and not self.emitted:
+                return True
             try:
-                said = await self._commit(own, sql)
-            except asyncpg.PostgresError:
-                went_through = following is not None and await self._went_through(lease)
-                self.committing = False
-                if went_through:
-                    return False  # it was the beginning behind the commit that failed
-                raise
-            self.committing = False
-        if following is not None and said != _BEGUN:
+                await self._limited(chain.pay())
+            except asyncpg.PostgresError as error:
+                if self._refused:
+                    raise in_our_words(error) from error
+            except StoreUnavailable:
+                if self.committing:
+                    raise
+                return False
+        # What failed otherwise was the beginning behind the commit.
+        if following is not None and not chain.begun:
             await self._ask("ROLLBACK")
-        return said == _BEGUN
+        return bool(chain.begun)
 
     async def roll_back(self) -> None:
         """Undo everything since the transaction began. Raises StoreUnavailable."""
@@ -256,6 +302,9 @@ class RunConnection:
         It may not notice before its statement ends, and hold our locks until then: `open` ends that session.
         """
         own, self._own, self._loan = self._own, None, None
+        if self._chain is not None:
+            self._chain.forget()
+            self._chain = None
         if own is not None:
             self._orphans.append(own.end)
             await own.discard()
@@ -265,24 +314,44 @@ class RunConnection:
         return bool(await self._tell(outcomes.SUCCEEDED, lease.event_id, lease.handler, lease.epoch))
 
     async def _ask(self, sql: str) -> str:
+        return await self._heard(self._opened().say(sql, _ANSWER_SECONDS))
+
+    async def _tell(self, query: str, *values: object) -> object:
+        return await self._heard(self._opened().raw.fetchval(query, *values, timeout=_ANSWER_SECONDS))
+
+    async def _heard(self, asked: Awaitable[_T]) -> _T:
         try:
-            return await self._opened().say(sql, _ANSWER_SECONDS)
+            return await asked
         except UNREACHABLE as error:
             raise StoreUnavailable("Postgres did not do what it was asked") from error
 
-    async def _tell(self, query: str, *values: object) -> object:
+    async def _limited(self, asked: Awaitable[_T]) -> _T:
+        """What tells of a commit; see `cut_if_late`, which is in place of a timer."""
+        self._answer_by = time.monotonic() + _COMMIT_SECONDS
         try:
-            return await self._opened().raw.fetchval(query, *values, timeout=_ANSWER_SECONDS)
-        except UNREACHABLE as error:
-            raise StoreUnavailable("Postgres did not do what it was asked") from error
+            return await asked
+        finally:
+            self._answer_by = math.inf
+
+    def _told(self, later: Told | None, refusal: asyncpg.PostgresError | None) -> None:
+        self.committing = False
+        self._refused = refusal is not None
+        if later is not None:
+            later(refusal)
 
     def _opened(self) -> OwnConnection:
         if self._own is None:
             raise StoreUnavailable("the connection was cut")
         return self._own
 
+    def _linked(self) -> Chain:
+        if self._chain is None:
+            raise StoreUnavailable("the connection was cut")
+        return self._chain
+
     def _lent(self) -> Loan:
-        self._loan = Loan(self._opened(), self._touching)
+        own, chain = self._opened(), self._linked()
+        self._loan = Loan(own, self._touching, chain if chain.waits else None)
         return self._loan
 
     def _end_loan(self, own: OwnConnection) -> bool:
@@ -306,15 +375,21 @@ class RunConnection:
                 loan.end()
 
     async def _commit(self, own: OwnConnection, sql: str) -> str:
-        """Say what ends a run, or a part of it; what Postgres has against it, in words of ours."""
-        self._answer_by = time.monotonic() + _COMMIT_SECONDS  # in place of a timer, see `cut_if_late`
+        """Say what ends a batch, or a part of it."""
         try:
-            return await own.say(sql)
-        except asyncpg.InFailedSQLTransactionError as error:
-            self.committing = False
-            raise TransactionAborted("a statement failed, and the handler went on") from error
-        except (asyncpg.DivisionByZeroError, *_NO_SAVEPOINT) as error:
-            self.committing = False
-            raise TransactionEnded(ENDED) from error
-        finally:
-            self._answer_by = math.inf
+            return await self._limited(own.say(sql))
+        except asyncpg.PostgresError as error:
+            raise in_our_words(error) from error
+
+
+async def _prepare(raw: Connection) -> None:
+    await raw.execute(f"{outcomes.PREPARE};{together.PREPARE}")
+
+
+def in_our_words(error: asyncpg.PostgresError) -> Exception:
+    """What Postgres has against a commit."""
+    if isinstance(error, asyncpg.InFailedSQLTransactionError):
+        return TransactionAborted("a statement failed, and the handler went on")
+    if isinstance(error, (asyncpg.DivisionByZeroError, *_NO_SAVEPOINT)):
+        return TransactionEnded(ENDED)
+    return error

@@ -58,6 +58,13 @@ class Lender(Protocol):
     def lend_raw(self) -> RawTransaction:
         """For a coroutine function that does without a session."""
 
+    @property
+    def owes(self) -> bool:
+        """The transaction has not begun: that may wait for the first statement."""
+
+    async def catch_up(self) -> None:
+        """Let it begin now, if it has not."""
+
 
 def lend_sync(connection: Connection) -> LentSession:
     """A session for a plain function, in the transaction that is open on `connection`."""

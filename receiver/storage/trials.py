@@ -87,6 +87,12 @@ class Trial:
         self._lent_raw = RawTransaction(self._raw, asyncio.Lock(), self.lend)
         return self._lent_raw
 
+    owes = False
+    """The transaction is there."""
+
+    async def catch_up(self) -> None:
+        """Nothing is owed."""
+
     async def keep(self) -> None:
         """Make what the handler wrote a part of the transaction, as far as a commit would have taken it.
 

@@ -1,7 +1,8 @@
 """A gate before PostgreSQL: what one connection asks passes it request by request, when it is let through.
 
-It knows the protocol just as far as to see where a request begins to be carried out (Execute, Query) and where its
-answer is complete (ReadyForQuery); so whatever a program's statements are, they can be interleaved with others'.
+It knows the protocol just as far as to see where a request ends (Sync, Query) and where its answer is complete
+(ReadyForQuery); so whatever a program's statements are, they can be interleaved with others'. What is sent ahead of a
+request passes at once, and is carried out.
 """
 
 import asyncio
@@ -11,7 +12,7 @@ from typing import Final
 from sqlalchemy.engine import make_url
 
 _CHUNK: Final = 65_536
-_CARRIED_OUT: Final = frozenset(b"EQ")
+_ENDS: Final = frozenset(b"SQ")
 _READY: Final = ord("Z")
 _BACKEND_KEY: Final = ord("K")
 _HEAD: Final = 5
@@ -117,7 +118,7 @@ class Gate:
         messages = _Messages()
         with suppress(OSError):
             while part := await reader.read(_CHUNK):
-                if self.shut and not plain and any(kind in _CARRIED_OUT for kind, _ in messages.feed(part)):
+                if self.shut and not plain and any(kind in _ENDS for kind, _ in messages.feed(part)):
                     await self._wait()
                 away.write(part)
         away.transport.abort()

@@ -9,7 +9,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from receiver.errors import LeaseLost, StoreUnavailable, TransactionAborted, TransactionEnded
+from receiver.errors import LeaseLost, RunNotBegun, StoreUnavailable, TransactionAborted, TransactionEnded
 from receiver.storage.arrivals import Arrival, ArrivalStatements
 from receiver.storage.leases import Ask, Lease, LeaseConnection
 from receiver.storage.outcomes import Failure
@@ -24,6 +24,7 @@ LEASE_SECONDS: Final = 3600.0
 HANDLERS: Final = ("pass", "block", "free")
 """The first two keep lanes; a dead one of the second blocks its lane."""
 EFFECT: Final = text("INSERT INTO effect (event_id, handler, epoch) VALUES (:event_id, :handler, :epoch)")
+EFFECT_RAW: Final = "INSERT INTO effect (event_id, handler, epoch) VALUES ($1, $2, $3)"
 FAILED: Final = (
     StoreUnavailable,
     TransactionAborted,
@@ -134,6 +135,23 @@ class Runner(Party):
             await self._handle(following)
         elif following is not None:
             self._leases.append(following)
+
+    async def carry(self, following: Lease) -> None:
+        """Go on with `following`, whose first statement brings the commit with it."""
+        lease, self.run = self._of_run(), None
+        fate: list[asyncpg.PostgresError | None] = []
+        try:
+            await self._connection.succeed(lease, following, later=fate.append)
+            key = (following.event_id, following.handler, following.epoch)
+            await self._connection.lend_raw().execute(EFFECT_RAW, *key)
+        except (*FAILED, RunNotBegun) as error:
+            self._leases.append(following)
+            if not fate and self.session.hurt:
+                await self._fail(lease, CUT)
+            elif fate != [None] or not (self.session.hurt or isinstance(error, RunNotBegun)):
+                raise
+        else:
+            self.run = following
 
     async def fail(self, failure: Failure) -> None:
         lease, self.run = self._of_run(), None

@@ -1,5 +1,7 @@
 """A commit and the fence of the run behind it in one message: what becomes of either when the other fails."""
 
+import asyncio
+
 import asyncpg
 import pytest
 from sqlalchemy import text as sa_text
@@ -12,6 +14,10 @@ from tests.dispatch.conftest import Shop
 from tests.dispatch.test_leases import LET_IT_RUN_OUT, running, write
 
 STATES = "SELECT state FROM receiver.dispatch ORDER BY due_at DESC, state"
+WAITING = "SELECT count(*) = 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+END_WAITING = """
+SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'
+"""
 DEFERRED = """
 CREATE TABLE refused (event_id uuid UNIQUE DEFERRABLE INITIALLY DEFERRED);
 INSERT INTO refused VALUES ('00000000-0000-0000-0000-000000000000');
@@ -80,6 +86,32 @@ async def test_a_fence_that_fails_does_not_undo_the_commit_before_it(shop: Shop)
             )
             assert not await run.succeed(first, second)
             await holding.exec_driver_sql("ROLLBACK")
+        await run.begin(second)
+        await write(run, second)
+        await run.succeed(second)
+    assert await shop.effects() == 2
+    assert await shop.rows(STATES) == [("succeeded",), ("succeeded",)]
+
+
+async def test_a_session_that_ends_behind_the_commit_does_not_undo_it(shop: Shop) -> None:
+    await shop.deliver()
+    await shop.deliver()
+    async with shop.leasing() as leasing, running(shop) as run, shop.engine() as engine:
+        first, second = await leasing.take(2)
+        await run.begin(first)
+        await write(run, first)
+        async with engine.connect() as holding:
+            await holding.exec_driver_sql("BEGIN")
+            await holding.exec_driver_sql(
+                f"SELECT FROM receiver.dispatch WHERE event_id = '{second.event_id}' FOR UPDATE"
+            )
+            succeeding = asyncio.create_task(run.succeed(first, second))
+            await shop.until(WAITING)
+            await shop.execute(END_WAITING)
+            assert not await succeeding
+            await holding.exec_driver_sql("ROLLBACK")
+        await run.discard()
+        await run.open()
         await run.begin(second)
         await write(run, second)
         await run.succeed(second)

@@ -58,7 +58,9 @@ COMMON: Final = settings(
 )
 PLACES: Final = st.integers(0, 5)
 NUMBERS: Final = st.integers(0, 11)
-OUTCOMES: Final = st.sampled_from(["succeed", "go on"] * 3 + sorted(FAILURES))
+OUTCOMES: Final = st.sampled_from(["succeed", "go on", "carry"] * 2 + sorted(FAILURES))
+GO_ON: Final = ("go on", "carry")
+"""With the next run: its beginning in one message with the commit, and perhaps with its first statement."""
 STOP: Final = st.sampled_from([None, None, None, 0, 1, 2, 3])
 """Before which of its requests a call stops; None: it runs through."""
 MADE: Final = st.builds(
@@ -146,8 +148,9 @@ class Interleavings(RuleBasedStateMachine):
         runner = worker.runner
         if how in FAILURES:
             call = runner.fail(FAILURES[how])
-        elif how == "go on" and worker.lessor.leases and not worker.lessor.leases[0].suspect:
-            call = runner.succeed(worker.lessor.leases.pop(0))
+        elif how in GO_ON and worker.lessor.leases and not worker.lessor.leases[0].suspect:
+            following = worker.lessor.leases.pop(0)
+            call = runner.carry(following) if how == "carry" else runner.succeed(following)
         else:
             call = runner.succeed()
         self.do(self.world.begin(runner, call, stop=stop))

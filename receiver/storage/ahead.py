@@ -1,0 +1,168 @@
+"""Statements of ours in front of the next one that asyncpg sends: both in one round trip.
+
+asyncpg waits for each answer before it sends anything else. PostgreSQL does not ask for that: it takes messages as they
+come, and says nothing before a Sync (https://www.postgresql.org/docs/current/protocol-flow.html, "Extended Query",
+"Pipelining"). What is sent here has no Sync of its own. So if a statement of it fails, all behind it is skipped, that
+of asyncpg included; and asyncpg, which hears of the failure as if it were its own, ends it with its Sync.
+
+asyncpg has no public way to its transport. What is used of its inside stands in `Ahead.__init__`, and nowhere else.
+"""
+
+import asyncio
+import struct
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Final, Self, TypeAlias
+from uuid import UUID
+
+from receiver.storage.engine import Connection, Statement
+
+Step: TypeAlias = tuple[str, *tuple[object, ...]]
+"""The name of a prepared statement, or COMMIT or BEGIN, and values for `$1`, `$2` …: text, numbers, uuids or None."""
+
+_NAMES: Final = {"COMMIT": b"receiver_commit", "BEGIN": b"receiver_begin"}
+_LENGTH: Final = struct.Struct("!I")
+_HEAD: Final = 5
+"""Bytes of a message before its content: its kind, and its length without the kind."""
+_COMPLETE, _ERROR = b"CE"
+_AT_ANY_TIME: Final = b"NSA"
+"""Notices, settings and notifications are the answer to nothing: asyncpg gets them."""
+
+
+def messages(steps: Sequence[Step]) -> bytes:
+    """Steps as messages of the extended query protocol, a Bind and an Execute each."""
+    return b"".join([_step(step) if len(step) > 1 else _bare_step(step) for step in steps])
+
+
+class Ahead(asyncio.Protocol):
+    """Stands between a connection's transport and asyncpg; hears the answers to what `send` has sent.
+
+    Args:
+        connection: nothing is on its way on it. One `Ahead` for each.
+        kept: statements prepared on it, which live as long as somebody has them.
+        nothing: one that does nothing.
+    """
+
+    def __init__(self, connection: Connection, kept: Sequence[Statement], nothing: Statement) -> None:
+        self._kept = kept
+        self._nothing = nothing
+        self._asyncpg: asyncio.Protocol = connection._protocol  # type: ignore[attr-defined]  # noqa: SLF001
+        self._transport: asyncio.Transport = connection._transport  # type: ignore[attr-defined]  # noqa: SLF001
+        self._transport.set_protocol(self)
+        self._expected = 0
+        self._part = b""
+        """The beginning of a message whose end has not come."""
+        self.said: Sequence[str] = ()
+        """The status of each step that was done, such as `UPDATE 1`."""
+
+    @classmethod
+    async def on(cls, connection: Connection) -> Self:
+        """Prepare what has a name there and none in SQL."""
+        kept = [await connection.prepare(query, name=name.decode()) for query, name in _NAMES.items()]
+        return cls(connection, kept, await connection.prepare(""))
+
+    @property
+    def answered(self) -> bool:
+        """All that was sent is done, or was skipped since a step failed."""
+        return not self._expected
+
+    def send(self, steps: Sequence[Step]) -> None:
+        """Send `steps`. The next that asyncpg sends must have a Sync: at once, before anything is awaited."""
+        self.said = ()
+        self._expected = len(steps)
+        self._transport.write(messages(steps))
+
+    async def nothing(self, seconds: float | None = None) -> None:
+        """Have asyncpg send what does nothing and is answered when all before it is.
+
+        Args:
+            seconds: to wait for that; None: as long as it takes.
+        """
+        await self._nothing.fetch(timeout=seconds)
+
+    def data_received(self, data: bytes) -> None:
+        """Keep what answers us, and pass on the rest."""
+        rest = self._hear(data) if self._expected else data
+        if rest:
+            self._asyncpg.data_received(rest)
+
+    def eof_received(self) -> bool | None:
+        """Pass it on."""
+        return self._asyncpg.eof_received()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Pass it on."""
+        self._asyncpg.connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        """Pass it on."""
+        self._asyncpg.pause_writing()
+
+    def resume_writing(self) -> None:
+        """Pass it on."""
+        self._asyncpg.resume_writing()
+
+    def _hear(self, data: bytes) -> bytes:
+        """Take out our answers; what is left is asyncpg's."""
+        if self._expected == len(_USUAL) and not self._part and data.startswith(_USUALLY):
+            self._expected, self.said = 0, (*self.said, *_USUAL)
+            return data[len(_USUALLY) :]
+        data, self._part = self._part + data, b""
+        at, others, said = 0, b"", [*self.said]
+        while self._expected and len(data) >= at + _HEAD:
+            kind = data[at]
+            end = at + 1 + _LENGTH.unpack_from(data, at + 1)[0]
+            if kind == _ERROR:
+                self._expected = 0  # what comes behind it was skipped
+                break
+            if len(data) < end:
+                break
+            if kind == _COMPLETE:
+                self._expected -= 1
+                said.append(data[at + _HEAD : end - 1].decode())
+            elif kind in _AT_ANY_TIME:
+                others += data[at:end]
+            at = end
+        self.said = said
+        if self._expected:
+            self._part = data[at:]
+            return others
+        return others + data[at:]
+
+
+@lru_cache(maxsize=8)
+def _bare_step(step: Step) -> bytes:
+    return _step(step)
+
+
+def _step(step: Step) -> bytes:
+    name, *values = step
+    bind = _unbound(name, len(values)) + b"".join([_text(v) if isinstance(v, UUID) else _known(v) for v in values])
+    # All results as text; then the unnamed portal, all its rows.
+    return _message(b"B", bind + b"\0\0") + _message(b"E", b"\0\0\0\0\0")
+
+
+@lru_cache(maxsize=64)
+def _unbound(name: str, count: int) -> bytes:
+    """To the unnamed portal, the statement, all values as text; and how many there are."""
+    return b"\0" + _NAMES.get(name, name.encode()) + b"\0\0\0" + struct.pack("!H", count)
+
+
+def _text(value: object) -> bytes:
+    if value is None:
+        return b"\xff\xff\xff\xff"
+    encoded = str(value).encode()
+    return _LENGTH.pack(len(encoded)) + encoded
+
+
+_known = lru_cache(maxsize=1024)(_text)
+"""Of handlers and epochs there are few."""
+
+
+def _message(kind: bytes, content: bytes) -> bytes:
+    return kind + _LENGTH.pack(len(content) + 4) + content
+
+
+_USUAL: Final = ("COMMIT", "BEGIN", "UPDATE 1")
+_USUALLY: Final = b"".join(_message(b"2", b"") + _message(b"C", status.encode() + b"\0") for status in _USUAL)
+"""How that comes in nearly all cases: known without looking at each message."""

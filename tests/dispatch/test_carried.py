@@ -1,0 +1,364 @@
+"""A commit that is left to the first statement of the next run: what becomes of either when the other goes wrong."""
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+from typing import TypeAlias
+
+import pytest
+from sqlalchemy import text
+
+from receiver import RawTransaction
+from receiver.errors import HandlerError
+from receiver.events import Event
+from receiver.handlers import Registry, RetryPolicy
+from tests.dispatch.conftest import Shop, open_shop
+from tests.dispatch.test_chained import END_WAITING, WAITING
+from tests.dispatch.test_leases import LET_IT_RUN_OUT
+
+EFFECT = "INSERT INTO effect VALUES ($1, $2, $3)"
+ONCE = RetryPolicy(attempts=1)
+REFUSED = """
+CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'no'; END $$;
+CREATE CONSTRAINT TRIGGER refuse AFTER INSERT ON effect DEFERRABLE INITIALLY DEFERRED
+    FOR EACH ROW WHEN (NEW.note = 'refused') EXECUTE FUNCTION refuse();
+"""
+CANCEL_WAITING = END_WAITING.replace("terminate", "cancel")
+PLACE = """
+UPDATE receiver.dispatch SET due_at = now() - make_interval(secs => $2), lane = $3, lane_at = now() WHERE event_id = $1
+"""
+LEARNING = 20
+"""Runs from which a slot has learned that the handler begins with a statement, and that many may be leased ahead."""
+Odd: TypeAlias = Callable[[Event, RawTransaction], Awaitable[None]]
+
+
+async def write(event: Event, tx: RawTransaction, note: str = "") -> None:
+    await tx.execute(EFFECT, event.id, event.handler, note)
+
+
+async def is_refused(event: Event, tx: RawTransaction) -> None:
+    """Postgres will not commit it."""
+    await write(event, tx, "refused")
+
+
+class Row:
+    """Runs one behind the other in one slot: the first ones teach it, then come those that a test is about."""
+
+    def __init__(
+        self,
+        shop: Shop,
+        *odd: Odd,
+        timeout: float | None = None,
+        retry: RetryPolicy = ONCE,
+        lanes: bool = False,
+    ) -> None:
+        self._shop = shop
+        self._odd = odd
+        self._lanes = lanes
+        self.events: list[uuid.UUID] = []
+        self._release = asyncio.Event()
+        self.called: list[int] = []
+        """Which of `odd` was called, in order."""
+        self.registry = Registry(retry=retry)
+        self.registry.on("stripe", name="pay", raw=True, timeout=timeout)(self._pay)
+
+    async def run(self) -> None:
+        async with self.running():
+            pass
+
+    @asynccontextmanager
+    async def running(self, *, finish: bool = True, grace: float = 60) -> AsyncIterator[None]:
+        async with self._shop.working(self.registry, concurrency=1, grace_seconds=grace):
+            for _ in range(LEARNING):
+                await self._shop.deliver()
+            await self._shop.until_done()
+            async with self._shop.transaction():  # they are seen together
+                self.events = [await self._shop.deliver() for _ in self._odd]
+                for number, event_id in enumerate(self.events):
+                    await self._shop.execute(
+                        PLACE,
+                        event_id,
+                        1 - number / 100,
+                        number if self._lanes else None,
+                    )
+            await self._shop.until("SELECT count(*) = $1 FROM receiver.dispatch", LEARNING + len(self._odd))
+            yield
+            if finish:
+                await self._shop.until_done()
+
+    async def came_to(self) -> list[tuple[object, ...]]:
+        """State and reason of each of `odd`, and how many effects it has."""
+        rows = await self._shop.rows(
+            "SELECT event_id, state, reason, (SELECT count(*) FROM effect e WHERE e.event_id = d.event_id)"
+            " FROM receiver.dispatch d"
+        )
+        found = {row[0]: row[1:] for row in rows}
+        return [found[event_id] for event_id in self.events]
+
+    async def _pay(self, event: Event, tx: RawTransaction) -> None:
+        if event.id not in self.events:
+            await write(event, tx)
+            return
+        number = self.events.index(event.id)
+        self.called.append(number)
+        await self._odd[number](event, tx)
+
+
+SUCCEEDED = ("succeeded", None, 1)
+DEAD = ("dead", "attempts_exhausted", 0)
+
+
+async def gathers(event: Event, tx: RawTransaction) -> None:
+    async def nothing() -> None: ...
+
+    await asyncio.gather(write(event, tx), nothing())
+
+
+async def writes_though_it_failed(event: Event, tx: RawTransaction) -> None:
+    with suppress(Exception):
+        await asyncio.sleep(0)
+    await write(event, tx)
+
+
+async def writes_by_session_though_it_failed(event: Event, tx: RawTransaction) -> None:
+    with suppress(Exception):
+        await asyncio.sleep(0)
+    await tx.session().execute(text("INSERT INTO effect VALUES (:id, 'pay')"), {"id": event.id})
+
+
+async def writes_twice_whatever_happens(event: Event, tx: RawTransaction) -> None:
+    with suppress(Exception):
+        await tx.fetchval("SELECT 1")
+    await write(event, tx)
+
+
+async def nothing_at_first(event: Event, tx: RawTransaction) -> None:
+    await asyncio.sleep(0)
+    await write(event, tx)
+
+
+@pytest.mark.parametrize(
+    "second",
+    [
+        write,
+        gathers,
+        writes_though_it_failed,
+        writes_by_session_though_it_failed,
+        writes_twice_whatever_happens,
+        nothing_at_first,
+    ],
+)
+async def test_behind_a_commit_that_is_refused(shop: Shop, second: Odd) -> None:
+    await shop.execute(REFUSED)
+    row = Row(shop, is_refused, second)
+    await row.run()
+    assert await row.came_to() == [DEAD, SUCCEEDED]
+    assert row.called == [0, 1, 1]
+
+
+KEPT: list[RawTransaction] = []
+
+
+def begins_with_a_session(swallowed: type[BaseException]) -> Odd:
+    async def second(event: Event, tx: RawTransaction) -> None:
+        KEPT.append(tx)
+        with suppress(swallowed):
+            await tx.session().execute(text("INSERT INTO effect VALUES (:id, 'pay')"), {"id": event.id})
+
+    return second
+
+
+@pytest.mark.parametrize("swallowed", [KeyError, BaseException])
+async def test_who_begins_with_a_session_is_called_again(shop: Shop, swallowed: type[BaseException]) -> None:
+    """Whatever it makes of what the first call raised; and what it got in that is of no use."""
+    KEPT.clear()
+    row = Row(shop, write, begins_with_a_session(swallowed), write)
+    await row.run()
+    assert await row.came_to() == [SUCCEEDED] * 3
+    assert row.called == [0, 1, 1, 2]
+    for tx in KEPT:
+        with pytest.raises(HandlerError, match="the run is over"):
+            await tx.execute("SELECT 1")
+
+
+async def test_who_waits_for_its_turn_behind_tasks_of_the_one_before(shop: Shop) -> None:
+    tasks: list[asyncio.Task[None]] = []
+
+    async def leaves_tasks(event: Event, tx: RawTransaction) -> None:
+        await write(event, tx)
+
+        async def late() -> None:
+            await tx.execute("SELECT pg_sleep(0.1)")
+
+        async def later() -> None:
+            await asyncio.sleep(0.05)
+            await late()
+
+        tasks.extend(asyncio.create_task(call()) for call in (late, later, later))
+        await asyncio.sleep(0)
+
+    row = Row(shop, leaves_tasks, write, timeout=3)
+    await row.run()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    assert await row.came_to() == [SUCCEEDED, SUCCEEDED]
+
+
+async def test_who_has_cancelled_its_task_pays_for_it_alone(shop: Shop) -> None:
+    async def cancels_and_returns(event: Event, tx: RawTransaction) -> None:
+        await write(event, tx)
+        task = asyncio.current_task()
+        assert task is not None
+        task.cancel()
+
+    row = Row(shop, cancels_and_returns, write)
+    await row.run()
+    assert await row.came_to() == [SUCCEEDED, SUCCEEDED]
+
+
+LOCK = 4711
+WAITS = f"""
+CREATE FUNCTION waits() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+    PERFORM pg_advisory_xact_lock({LOCK}); RETURN NEW;
+END $$;
+CREATE CONSTRAINT TRIGGER waits AFTER INSERT ON effect DEFERRABLE INITIALLY DEFERRED
+    FOR EACH ROW WHEN (NEW.note = 'waits') EXECUTE FUNCTION waits();
+"""
+
+
+async def waits_at_its_commit(event: Event, tx: RawTransaction) -> None:
+    await write(event, tx, "waits")
+
+
+async def is_impatient(event: Event, tx: RawTransaction) -> None:
+    with suppress(TimeoutError):
+        async with asyncio.timeout(0.2):
+            await tx.fetchval("SELECT 1")
+    await write(event, tx)
+
+
+async def is_late(event: Event, tx: RawTransaction) -> None:
+    await write(event, tx)
+
+
+@pytest.mark.parametrize("second", [is_impatient, is_late])
+async def test_a_commit_that_waits_is_not_charged_for_those_who_do_not(
+    shop: Shop, second: Odd, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("receiver.dispatch.call.WATCHED", 0.1)
+    await shop.execute(WAITS)
+    await shop.execute(f"SELECT pg_advisory_lock({LOCK})")
+    row = Row(shop, waits_at_its_commit, second, timeout=0.5 if second is is_late else None)
+    async with row.running():
+        await shop.until("SELECT count(*) = $1 FROM effect WHERE note = ''", LEARNING + 1)
+        await shop.execute(f"SELECT pg_advisory_unlock({LOCK})")
+    assert await row.came_to() == [SUCCEEDED, SUCCEEDED]
+    assert row.called == [0, 1, 1, 0]
+
+
+async def test_a_commit_is_not_cut_short_with_what_the_next_one_waits_for(shop: Shop) -> None:
+    called = asyncio.Event()
+
+    async def waits_elsewhere(event: Event, tx: RawTransaction) -> None:
+        called.set()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(0.1):
+                await asyncio.sleep(60)
+        await write(event, tx)
+
+    await shop.execute(WAITS)
+    await shop.execute(f"SELECT pg_advisory_lock({LOCK})")
+    row = Row(shop, waits_at_its_commit, waits_elsewhere)
+    async with row.running():
+        await called.wait()
+        await shop.execute(f"SELECT pg_advisory_unlock({LOCK})")
+    assert await row.came_to() == [SUCCEEDED, SUCCEEDED]
+    assert row.called == [0, 1]
+
+
+async def cancels_its_task(event: Event, tx: RawTransaction) -> None:
+    task = asyncio.current_task()
+    assert task is not None
+    task.cancel()
+    await write(event, tx)
+
+
+async def test_a_commit_that_waits_is_not_charged_for_who_cancels_its_task(shop: Shop) -> None:
+    await shop.execute(WAITS)
+    await shop.execute(f"SELECT pg_advisory_lock({LOCK})")
+    row = Row(shop, waits_at_its_commit, cancels_its_task)
+    async with row.running():
+        await shop.until("SELECT count(*) = 1 FROM receiver.dispatch WHERE state = 'dead'")
+        await shop.execute(f"SELECT pg_advisory_unlock({LOCK})")
+    assert await row.came_to() == [SUCCEEDED, DEAD]
+
+
+async def test_who_follows_was_taken_over(shop: Shop) -> None:
+    """Its first statement went with the commit; it does not count, and the commit does."""
+    async with open_shop(shop.database_url, shop.redis_url) as same, same.leasing(worker="w2") as other:
+        await other.take(1)  # connects
+
+        async def is_taken_from_behind(event: Event, tx: RawTransaction) -> None:
+            await write(event, tx)
+            await same.execute(f"{LET_IT_RUN_OUT} WHERE event_id = $1", row.events[1])
+            assert [lease.event_id for lease in await other.take(1)] == [row.events[1]]
+            await same.execute(f"{LET_IT_RUN_OUT} WHERE event_id = $1", row.events[1])
+
+        row = Row(shop, is_taken_from_behind, write, retry=RetryPolicy(first=0.01))
+        await row.run()
+    assert await row.came_to() == [SUCCEEDED] * 2
+    assert shop.runs.heard.count(("pay", "lost")) == 1
+    assert row.called == [0, 1, 1]
+
+
+async def waits_for_a_row(event: Event, tx: RawTransaction) -> None:
+    await tx.execute("UPDATE stock SET count = $1", 1)
+    await write(event, tx)
+
+
+HOLDING = "BEGIN; UPDATE stock SET count = 2"
+
+
+@pytest.mark.parametrize("end", ["SELECT true", END_WAITING, CANCEL_WAITING])
+async def test_while_its_first_statement_waits(shop: Shop, end: str) -> None:
+    """The commit before it is done, and seen; then the row comes free, the session ends, or the statement."""
+    row = Row(shop, write, waits_for_a_row, retry=RetryPolicy(first=0.01))
+    async with open_shop(shop.database_url, shop.redis_url) as holding:
+        await holding.execute(HOLDING)
+        async with row.running():
+            await shop.until(WAITING)
+            assert await shop.value("SELECT count(*) FROM effect WHERE event_id = $1", row.events[0]) == 1
+            await shop.execute(end)
+            if end != "SELECT true":
+                await shop.until("SELECT count(*) = 1 FROM receiver.attempt")
+            await holding.execute("ROLLBACK")
+    assert await row.came_to() == [SUCCEEDED, SUCCEEDED]
+    assert await shop.rows("SELECT DISTINCT event_id FROM receiver.attempt") == (
+        [] if end == "SELECT true" else [(row.events[1],)]
+    )
+    assert shop.runs.heard.count(("pay", "succeeded")) == LEARNING + 2
+
+
+@pytest.mark.parametrize("grace", [0.0, 60.0])
+async def test_stopped_while_its_first_statement_waits(shop: Shop, grace: float) -> None:
+    row = Row(shop, write, waits_for_a_row)
+    async with open_shop(shop.database_url, shop.redis_url) as holding:
+        await holding.execute(HOLDING)
+        async with row.running(finish=False, grace=grace):
+            await shop.until(WAITING)
+            if grace:
+                asyncio.get_running_loop().call_later(0.1, asyncio.ensure_future, holding.execute("ROLLBACK"))
+        if not grace:
+            await holding.execute("ROLLBACK")
+    stopped = ("ready", "worker_stopped", 0)
+    assert await row.came_to() == [SUCCEEDED, SUCCEEDED if grace else stopped]
+    assert shop.runs.heard.count(("pay", "succeeded")) == LEARNING + (2 if grace else 1)
+
+
+async def test_in_lanes(shop: Shop) -> None:
+    """To leave one is carried too, and goes wrong with the commit."""
+    await shop.execute(REFUSED)
+    row = Row(shop, write, is_refused, write, write, lanes=True)
+    await row.run()
+    assert await row.came_to() == [SUCCEEDED, DEAD, SUCCEEDED, SUCCEEDED]
+    assert row.called == [0, 1, 2, 2, 3]
