@@ -127,14 +127,15 @@ class RawTransaction:
 
     async def _ask(self, query: str, ask: Callable[[Connection], Awaitable[_T]], *, carries: bool = True) -> _T:
         ends = may_end(query)
-        self._first(carries=carries and not ends)  # before its turn: whoever waits for that will bring what is owed
+        carries = carries and not ends
+        self._first(carries=carries)  # before its turn: whoever waits for that will bring what is owed
         async with self._turn:
             lent = self._lent()
             self.doubtful = self.doubtful or ends
             try:
                 if self._chain is None or self._chain.begun:
                     return await ask(lent)
-                if self._chain.waits and self.carries:
+                if self._chain.waits and carries:
                     return await self._chain.carry(lambda: ask(lent))
                 await self._chain.catch_up()
                 return await ask(lent)

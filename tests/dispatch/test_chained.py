@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import text as sa_text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from receiver.errors import LeaseLost
+from receiver.errors import LeaseLost, RunNotBegun
 from receiver.events import Event
 from receiver.handlers import Registry
 from tests.dispatch.conftest import Shop
@@ -70,6 +70,27 @@ async def test_a_refused_commit_begins_nothing(shop: Shop) -> None:
         await write(run, second)
         await run.succeed(second)
     assert await shop.rows(STATES) == [("leased",), ("succeeded",)]
+
+
+async def test_what_cannot_be_carried_waits_for_the_beginning(shop: Shop) -> None:
+    """Although the statement before it could be, and was given up before its turn."""
+    await shop.execute(DEFERRED)
+    await shop.deliver()
+    await shop.deliver()
+    fate: list[asyncpg.PostgresError | None] = []
+    async with shop.leasing() as leasing, running(shop) as run:
+        first, second = await leasing.take(2)
+        await run.begin(first)
+        await run.lend().execute(sa_text("INSERT INTO refused VALUES ('00000000-0000-0000-0000-000000000000')"))
+        assert await run.succeed(first, second, later=fate.append)
+        tx = run.lend_raw()
+        async with tx._turn:
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(tx.fetchval("SELECT 1"), 0.01)
+        with pytest.raises(RunNotBegun):
+            await asyncio.wait_for(tx.execute("CREATE TABLE one (); CREATE TABLE two ()"), 10)
+    assert [type(refusal) for refusal in fate] == [asyncpg.UniqueViolationError]
+    assert await shop.value("SELECT to_regclass('one')") is None
 
 
 async def test_a_fence_that_fails_does_not_undo_the_commit_before_it(shop: Shop) -> None:
