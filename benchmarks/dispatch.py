@@ -39,18 +39,21 @@ class Runs(msgspec.Struct):
 
 
 def measure(servers: EmbeddedServers, *, runs: int, rounds: int, step: Callable[[str], None]) -> list[Runs]:
-    """Measure on `servers`, which are migrated. Every round holds every contender, so that drift hits all alike."""
+    """Measure on `servers`, which are migrated.
+
+    Every round holds every contender, so that drift hits all alike; every other round goes backwards.
+    """
     asyncio.run(execute(servers.database_url, PREPARE))
     asyncio.run(install_peers(servers.database_url))
     queues = contenders(servers)
     rates: dict[str, list[float]] = {name: [] for name in (*(queue.name for queue in queues), PGBENCH)}
     cpu: dict[str, list[dict[str, float]]] = {name: [] for name in rates}
     for number in range(1, rounds + 1):
-        step(f"dispatch, round {number} of {rounds}: pgbench")
-        rates[PGBENCH].append(_two_updates(servers))
-        for queue in queues:
-            step(f"dispatch, round {number} of {rounds}: {queue.name}")
-            rates[queue.name].append(_one(servers, queue, runs, cpu[queue.name]))
+        # What one leaves behind, in caches and for autovacuum, the next one pays for: not always the same one.
+        for queue in (*queues, None) if number % 2 else (None, *reversed(queues)):
+            name = PGBENCH if queue is None else queue.name
+            step(f"dispatch, round {number} of {rounds}: {name}")
+            rates[name].append(_two_updates(servers) if queue is None else _one(servers, queue, runs, cpu[name]))
     return [_medians(name, rates, cpu[name]) for name in rates]
 
 
