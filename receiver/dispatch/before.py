@@ -55,16 +55,6 @@ class Before:
         """
         self._ended, self._line, self._refusal = ended, line, None
 
-    def take_over(self, other: "Before") -> None:
-        """Hold what the other one holds."""
-        self._ended, self._line, self._refusal = other.let_go()
-
-    def let_go(self) -> tuple[Ended | None, Line | None, asyncpg.PostgresError | None]:
-        """Hold nothing any more."""
-        held = self._ended, self._line, self._refusal
-        self._ended = None
-        return held
-
     def heard(self, refusal: asyncpg.PostgresError | None) -> None:
         """It is committed, or Postgres has refused that."""
         self._refusal = refusal

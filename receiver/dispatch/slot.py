@@ -216,7 +216,7 @@ class Slot:
         self._caller.close()
         fresh = Slot(self._name, self._connection, self._parts)
         self._batches.leave_to(fresh._batches)
-        fresh._before.take_over(self._before)
+        fresh._before, self._before = self._before, fresh._before
         running = None if self.call is None or self.call.several else self.call.lease
         fresh._hand, self._hand = [lease for lease in self._hand if lease is not running], []
         return fresh
