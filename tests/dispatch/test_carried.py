@@ -57,7 +57,6 @@ class Row:
         self._odd = odd
         self._lanes = lanes
         self.events: list[uuid.UUID] = []
-        self._release = asyncio.Event()
         self.called: list[int] = []
         """Which of `odd` was called, in order."""
         self.registry = Registry(retry=retry)

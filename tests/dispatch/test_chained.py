@@ -1,15 +1,18 @@
 """A commit and the fence of the run behind it in one message: what becomes of either when the other fails."""
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import asyncpg
 import pytest
 from sqlalchemy import text as sa_text
-from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
 from receiver.errors import LeaseLost, RunNotBegun
 from receiver.events import Event
 from receiver.handlers import Registry
+from receiver.storage.leases import Lease
 from tests.dispatch.conftest import Shop
 from tests.dispatch.test_leases import LET_IT_RUN_OUT, running, write
 
@@ -22,6 +25,18 @@ DEFERRED = """
 CREATE TABLE refused (event_id uuid UNIQUE DEFERRABLE INITIALLY DEFERRED);
 INSERT INTO refused VALUES ('00000000-0000-0000-0000-000000000000');
 """
+
+
+@asynccontextmanager
+async def held(engine: AsyncEngine, lease: Lease) -> AsyncIterator[None]:
+    """Somebody else has the row of its dispatch locked."""
+    async with engine.connect() as connection:
+        await connection.exec_driver_sql("BEGIN")
+        await connection.exec_driver_sql(
+            f"SELECT FROM receiver.dispatch WHERE event_id = '{lease.event_id}' FOR UPDATE"
+        )
+        yield
+        await connection.exec_driver_sql("ROLLBACK")
 
 
 async def test_the_next_run_begins_behind_the_commit(shop: Shop) -> None:
@@ -100,13 +115,8 @@ async def test_a_fence_that_fails_does_not_undo_the_commit_before_it(shop: Shop)
         first, second = await leasing.take(2)
         await run.begin(first)
         await write(run, first)
-        async with engine.connect() as holding:
-            await holding.exec_driver_sql("BEGIN")
-            await holding.exec_driver_sql(
-                f"SELECT FROM receiver.dispatch WHERE event_id = '{second.event_id}' FOR UPDATE"
-            )
+        async with held(engine, second):
             assert not await run.succeed(first, second)
-            await holding.exec_driver_sql("ROLLBACK")
         await run.begin(second)
         await write(run, second)
         await run.succeed(second)
@@ -121,16 +131,11 @@ async def test_a_session_that_ends_behind_the_commit_does_not_undo_it(shop: Shop
         first, second = await leasing.take(2)
         await run.begin(first)
         await write(run, first)
-        async with engine.connect() as holding:
-            await holding.exec_driver_sql("BEGIN")
-            await holding.exec_driver_sql(
-                f"SELECT FROM receiver.dispatch WHERE event_id = '{second.event_id}' FOR UPDATE"
-            )
+        async with held(engine, second):
             succeeding = asyncio.create_task(run.succeed(first, second))
             await shop.until(WAITING)
             await shop.execute(END_WAITING)
             assert not await succeeding
-            await holding.exec_driver_sql("ROLLBACK")
         await run.discard()
         await run.open()
         await run.begin(second)

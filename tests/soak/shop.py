@@ -34,6 +34,10 @@ def _row(event: Event) -> dict[str, object]:
     return {"handler": event.handler, "event": event.id, "late": event.late, "worker": os.getpid()}
 
 
+async def _write_raw(event: Event, tx: RawTransaction) -> None:
+    await tx.execute(_WRITE_RAW, event.handler, event.id, event.late, os.getpid())
+
+
 def _stumble() -> None:
     """Most of the time nothing; rarely what handlers do in their worst hours."""
     for chance, fault in _STUMBLES:
@@ -88,7 +92,7 @@ async def keep_ledger(event: Event, tx: AsyncSession) -> None:
 
 async def keep_account(event: Event, tx: RawTransaction) -> None:
     """In order as well; a dead one holds the others up until it is replayed."""
-    await tx.execute(_WRITE_RAW, event.handler, event.id, event.late, os.getpid())
+    await _write_raw(event, tx)
     _stumble()
 
 
@@ -108,13 +112,13 @@ def book_plainly(event: Event, tx: Session) -> None:
 
 async def count_alone(event: Event, tx: RawTransaction) -> None:
     """Without a session: its commit may go with the next one's statement."""
-    await tx.execute(_WRITE_RAW, event.handler, event.id, event.late, os.getpid())
+    await _write_raw(event, tx)
     _stumble()
 
 
 async def count_together(event: Event, tx: RawTransaction) -> None:
     """Several in one commit, in no order, without a session."""
-    await tx.execute(_WRITE_RAW, event.handler, event.id, event.late, os.getpid())
+    await _write_raw(event, tx)
     _stumble()
 
 
@@ -127,7 +131,7 @@ async def keep_together(event: Event, tx: AsyncSession) -> None:
 async def list_together(events: list[Event], tx: RawTransaction) -> None:
     """Several in one call."""
     for event in events:
-        await tx.execute(_WRITE_RAW, event.handler, event.id, event.late, os.getpid())
+        await _write_raw(event, tx)
         _stumble()
 
 
