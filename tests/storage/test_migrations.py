@@ -9,6 +9,7 @@ import uuid
 from pathlib import Path
 
 import asyncpg
+import pytest
 import uuid_utils
 from alembic import command
 from alembic.config import Config
@@ -17,6 +18,7 @@ from sqlalchemy.schema import CreateIndex, CreateTable, DDLElement
 from receiver.storage import migrate
 from receiver.storage.engine import async_url
 from receiver.storage.partitions import first_id, month
+from receiver.storage.states import State
 from receiver.storage.tables import dispatch
 from tests.conftest import execute
 
@@ -83,6 +85,13 @@ def test_states_in_checks_and_indexes_are_the_same_in_tables_and_migrations(
     migrated = query(database_url, DEFINED)
     assert len(migrated) > 5
     assert query(empty_database_url, DEFINED) == migrated
+
+
+def test_a_state_that_is_none_is_refused_and_all_others_are_not(database_url: str) -> None:
+    insert = "INSERT INTO receiver.dispatch (event_id, handler, state) VALUES (gen_random_uuid(), 'h', '{}')"
+    execute(database_url, *(insert.format(state) for state in State))
+    with pytest.raises(asyncpg.CheckViolationError, match="dispatch_state_check"):
+        execute(database_url, insert.format("redy"))
 
 
 def test_up_down_and_up_again_on_a_database_with_rows(empty_database_url: str) -> None:
