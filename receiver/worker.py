@@ -24,8 +24,8 @@ from receiver.marks import Marks, Nudges, connect
 from receiver.settings import Settings
 from receiver.storage.batches import BatchConnection
 from receiver.storage.confirmations import ConfirmationConnection, confirming_engine
+from receiver.storage.connection import run_engine
 from receiver.storage.leases import LeaseConnection, lease_engine
-from receiver.storage.runs import run_engine
 from receiver.storage.stepping import StepConnection, step_engine
 from receiver.storage.workers import State, TellingConnection, Word, telling_engine
 

@@ -10,8 +10,9 @@ from receiver.dispatch.recorder import Recorder
 from receiver.errors import CommitInterrupted, StoreUnavailable
 from receiver.handlers import Handler
 from receiver.observability.failpoints import failpoint
+from receiver.storage.connection import in_our_words
 from receiver.storage.leases import Lease
-from receiver.storage.runs import RunConnection, in_our_words
+from receiver.storage.runs import RunConnection
 
 
 class Ended(msgspec.Struct, kw_only=True, eq=False):

@@ -8,7 +8,7 @@ import structlog
 
 from receiver.dispatch.pauses import RECONNECT
 from receiver.errors import StoreUnavailable
-from receiver.storage.runs import RunConnection
+from receiver.storage.connection import SlotConnection
 
 log = structlog.get_logger(__name__)
 
@@ -23,7 +23,7 @@ class Reach:
         draw: random numbers from 0 to 1.
     """
 
-    def __init__(self, connection: RunConnection, draw: Callable[[], float]) -> None:
+    def __init__(self, connection: SlotConnection, draw: Callable[[], float]) -> None:
         self._connection = connection
         self._draw = draw
 

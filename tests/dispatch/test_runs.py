@@ -279,7 +279,7 @@ async def test_a_commit_whose_reply_was_lost_is_found(shop: Shop) -> None:
 
 async def test_a_commit_that_nobody_answers_is_given_up_and_found(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     """The connection lives, and says nothing any more."""
-    monkeypatch.setattr("receiver.storage.runs._COMMIT_SECONDS", 0.5)
+    monkeypatch.setattr("receiver.storage.connection._COMMIT_SECONDS", 0.5)
     async with Relay(shop.database_url) as relay:
 
         async def pay(event: Event, tx: AsyncSession) -> None:

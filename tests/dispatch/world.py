@@ -11,9 +11,9 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from receiver.inbox.key import dedup_key
 from receiver.storage.arrivals import Arrival
+from receiver.storage.connection import run_engine
 from receiver.storage.leases import lease_engine
 from receiver.storage.replays import start
-from receiver.storage.runs import run_engine
 from receiver.storage.selections import Cursor, Range, Selection
 from receiver.storage.states import UNFINISHED, State, quoted
 from receiver.storage.stepping import step_engine
