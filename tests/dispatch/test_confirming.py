@@ -313,10 +313,19 @@ async def test_while_the_provider_is_down_only_probes_ask(shop: Shop) -> None:
     registry, seen = shop_with()
     for _ in range(WINDOW):
         await shop.deliver()
-    async with shop.working(registry, confirmations=confirming(provider)):
-        await until(lambda: shop.runs.open.get("confirm stripe", False))
-        assert len(provider.asked) == WINDOW
+
+    looked = asyncio.Event()
+
+    async def ask(event: Event) -> Confirmed:
+        if len(provider.asked) >= WINDOW:
+            await looked.wait()  # a probe is answered when others have been seen to wait
+        return await provider(event)
+
+    async with shop.working(registry, confirmations=confirming(ask)):
         await shop.until("SELECT count(*) > 0 FROM receiver.every_attempt WHERE reason = 'confirmation_paused'")
+        assert shop.runs.open["confirm stripe"]
+        assert len(provider.asked) == WINDOW
+        looked.set()
         await shop.ask_oracle()
     assert shop.runs.open == {"pay": False, "confirm stripe": False}
     assert len(seen) == WINDOW
