@@ -27,6 +27,10 @@ _HEAD: Final = 5
 _COMPLETE, _ERROR = b"CE"
 _AT_ANY_TIME: Final = b"NSA"
 """Notices, settings and notifications are the answer to nothing: asyncpg gets them."""
+_DISTURBS: Final = (b"COMMIT\0", b"ROLLBACK\0", b"TRANSACTION\0", b"Z\0\0\0\5E", b"Z\0\0\0\5I")
+"""In what PostgreSQL says: that a transaction was ended, to a savepoint perhaps, has failed, or is none. Values of rows
+may read so too."""
+_LONGEST: Final = max(len(part) for part in _DISTURBS)
 
 
 def messages(steps: Sequence[Step]) -> bytes:
@@ -52,6 +56,10 @@ class Ahead(asyncio.Protocol):
         self._expected = 0
         self._part = b""
         """The beginning of a message whose end has not come."""
+        self._tail = b""
+        """The last bytes that asyncpg was given."""
+        self.disturbed = False
+        """By the answers to asyncpg, the transaction may have ended or failed. Whoever begins one sets it to False."""
         self.said: Sequence[str] = ()
         """The status of each step that was done, such as `UPDATE 1`."""
 
@@ -84,6 +92,7 @@ class Ahead(asyncio.Protocol):
         """Keep what answers us, and pass on the rest."""
         rest = self._hear(data) if self._expected else data
         if rest:
+            self._look(rest)
             self._asyncpg.data_received(rest)
 
     def eof_received(self) -> bool | None:
@@ -101,6 +110,13 @@ class Ahead(asyncio.Protocol):
     def resume_writing(self) -> None:
         """Pass it on."""
         self._asyncpg.resume_writing()
+
+    def _look(self, data: bytes) -> None:
+        """Note whether `data` disturbs, or its beginning together with what came before."""
+        if not self.disturbed:
+            heard = self._tail + data
+            self._tail = heard[-_LONGEST:]
+            self.disturbed = any(part in heard for part in _DISTURBS)
 
     def _hear(self, data: bytes) -> bytes:
         """Take out our answers; what is left is asyncpg's."""

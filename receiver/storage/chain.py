@@ -33,7 +33,7 @@ class Chain:
 
     def __init__(self, own: OwnConnection, ahead: Ahead) -> None:
         self._own = own
-        self._ahead = ahead
+        self.ahead = ahead
         self._steps: Sequence[Step] = ()
         self._told: Told | None = None
         self.waits = False
@@ -118,11 +118,11 @@ class Chain:
 
     def _send(self) -> None:
         self.waits = False
-        self._ahead.send(self._steps)
+        self.ahead.send(self._steps)
 
     async def _sync(self, seconds: float | None = None) -> None:
         try:
-            await self._own.heard(self._ahead.nothing(seconds))
+            await self._own.heard(self.ahead.nothing(seconds))
         except Exception as error:
             self._hear(error)
             raise
@@ -137,15 +137,15 @@ class Chain:
 
     def _hear(self, error: Exception | None = None) -> None:
         """Take note of what was answered; `error` ended that, or the statement behind it."""
-        said = self._ahead.said
-        refusal = error if isinstance(error, asyncpg.PostgresError) and self._ahead.answered else None
+        said = self.ahead.said
+        refusal = error if isinstance(error, asyncpg.PostgresError) and self.ahead.answered else None
         if COMMIT in self._steps[: len(said)]:
             self._tell(None)
         elif refusal is not None:
             self._tell(refusal)
         if len(said) == len(self._steps):
             self.begun = said[-1] == _BEGUN
-        elif self._ahead.answered:
+        elif self.ahead.answered:
             self.begun = False
 
     def _tell(self, refusal: asyncpg.PostgresError | None) -> None:

@@ -174,7 +174,7 @@ class SlotConnection:
 
     def _lent(self) -> Loan:
         own, chain = self._opened(), self._linked()
-        self._loan = Loan(own, self._touching, chain if chain.waits else None)
+        self._loan = Loan(own, self._touching, chain if chain.waits else None, chain.ahead)
         return self._loan
 
     def _end_loan(self, own: OwnConnection) -> bool:

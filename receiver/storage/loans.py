@@ -6,6 +6,7 @@ from sqlalchemy.engine import RootTransaction
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session
 
+from receiver.storage.ahead import Ahead
 from receiver.storage.chain import Chain
 from receiver.storage.own import OwnConnection
 from receiver.storage.raw import RawTransaction
@@ -19,11 +20,14 @@ class Loan:
         own: with the transaction.
         turn: held by each of our statements on it.
         chain: with what is owed before the first of them, if anything is.
+        ahead: hears what is said on it.
     """
 
-    def __init__(self, own: OwnConnection, turn: asyncio.Lock, chain: Chain | None) -> None:
+    def __init__(self, own: OwnConnection, turn: asyncio.Lock, chain: Chain | None, ahead: Ahead) -> None:
         self._own = own
         self._chain = chain
+        self._ahead = ahead
+        ahead.disturbed = False
         self._turn = turn
         self._root: RootTransaction | None = None
         self._lent: Session | None = None
@@ -60,7 +64,7 @@ class Loan:
     @property
     def doubtful(self) -> bool:
         """The handler may have ended the transaction, or gone on in one that had failed, without our knowing."""
-        return self._root is not None or (self._raw is not None and self._raw.doubtful)
+        return self._ahead.disturbed or (self._raw is not None and self._raw.doubtful)
 
     def end(self) -> bool:
         """Take it back; whether nobody had ended the transaction behind our back. Sends nothing to Postgres."""

@@ -13,6 +13,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 from receiver.events import Event
 from receiver.handlers import Dead, Registry, Retry, RetryPolicy
 from receiver.handlers.handler import Function
+from receiver.storage.engine import raw_connection
 from tests.dispatch.conftest import Shop, until
 from tests.faults.relay import Relay
 
@@ -240,6 +241,12 @@ async def commits_and_begins_by_sql(event: Event, tx: AsyncSession) -> None:
     await write(event, tx)
 
 
+async def commits_and_begins_below_the_session(event: Event, tx: AsyncSession) -> None:
+    below = await raw_connection(await tx.connection())
+    await below.execute("COMMIT; BEGIN")
+    await write(event, tx)
+
+
 def rolls_back_by_sql_sync(event: Event, tx: Session) -> None:
     write_sync(event, tx)
     tx.execute(text("ROLLBACK AND CHAIN"))
@@ -247,7 +254,13 @@ def rolls_back_by_sql_sync(event: Event, tx: Session) -> None:
 
 @pytest.mark.parametrize(
     ("function", "effects"),
-    [(commits_by_sql, 1), (rolls_back_by_sql, 0), (commits_and_begins_by_sql, 0), (rolls_back_by_sql_sync, 0)],
+    [
+        (commits_by_sql, 1),
+        (rolls_back_by_sql, 0),
+        (commits_and_begins_by_sql, 0),
+        (commits_and_begins_below_the_session, 0),
+        (rolls_back_by_sql_sync, 0),
+    ],
 )
 async def test_transaction_ended_by_sql_is_never_a_success_and_never_repeated(
     shop: Shop, function: Function, effects: int

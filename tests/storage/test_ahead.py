@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from typing import cast
 
 import asyncpg
@@ -180,6 +181,41 @@ def test_answers_cut_at_any_byte(answer: bytes, steps: int, said: tuple[str, ...
         for piece in cut:
             ahead.data_received(piece)
         assert (tuple(ahead.said), ahead.answered, asyncpg.data) == (said, True, passed_on), cut
+
+
+@pytest.mark.parametrize(
+    ("statements", "disturbed"),
+    [
+        ("SELECT note FROM paid; UPDATE paid SET note = 'two'", False),
+        ("SAVEPOINT one; INSERT INTO paid VALUES (3); RELEASE one", False),
+        ("SAVEPOINT one; ROLLBACK TO one", True),
+        ("COMMIT", True),
+        ("COMMIT; BEGIN", True),
+        ("ROLLBACK AND CHAIN", True),
+        ("PREPARE TRANSACTION 'one'", True),
+        ("SELECT 1 / 0", True),
+        ("SELECT 'Not a COMMIT, and not a ROLLBACK'", False),
+    ],
+)
+async def test_it_notes_what_may_have_ended_or_failed_a_transaction(
+    connection: Connection, ahead: Ahead, statements: str, disturbed: bool
+) -> None:
+    await begin(connection, ahead)
+    ahead.disturbed = False
+    with suppress(asyncpg.PostgresError):
+        await connection.execute(statements)
+    assert ahead.disturbed is disturbed
+
+
+@pytest.mark.parametrize(
+    "answer", [done("COMMIT") + message(b"Z", b"T"), message(b"E", b"SERROR") + message(b"Z", b"E")]
+)
+def test_it_notes_so_however_the_answer_is_cut(answer: bytes) -> None:
+    for at in range(len(answer)):
+        ahead = Ahead(cast("Connection", Heard()), (), cast("Statement", None))
+        ahead.data_received(done("UPDATE 1") + answer[:at])
+        ahead.data_received(answer[at:])
+        assert ahead.disturbed, at
 
 
 def test_a_step_as_messages() -> None:
