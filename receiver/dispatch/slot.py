@@ -5,8 +5,6 @@ import time
 from collections.abc import Sequence
 from functools import partial
 
-import structlog
-
 from receiver.dispatch import verdict
 from receiver.dispatch.batch import Batches, Ran
 from receiver.dispatch.before import Ended
@@ -21,8 +19,6 @@ from receiver.errors import HandlerTimedOut, StoreUnavailable
 from receiver.handlers import Handler
 from receiver.storage.batches import BatchConnection
 from receiver.storage.leases import Lease
-
-log = structlog.get_logger(__name__)
 
 
 class Slot:
