@@ -5,8 +5,12 @@
 
 from collections.abc import Sequence
 
+import asyncpg
+
 from receiver.storage import together
+from receiver.storage.connection import in_our_words
 from receiver.storage.leases import Lease
+from receiver.storage.own import OwnConnection
 from receiver.storage.runs import RunConnection
 
 
@@ -77,3 +81,10 @@ class BatchConnection(RunConnection):
         async with self._touching:
             await self._ask("ROLLBACK")
         return bool(await self._tell(together.COMMITTED, self._begun))
+
+    async def _commit(self, own: OwnConnection, sql: str) -> str:
+        """Say what ends a batch, or a part of it."""
+        try:
+            return await self._limited(own.say(sql))
+        except asyncpg.PostgresError as error:
+            raise in_our_words(error) from error

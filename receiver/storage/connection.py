@@ -23,13 +23,13 @@ from receiver.storage.engine import Connection, make_engine
 from receiver.storage.loans import Loan
 from receiver.storage.own import UNREACHABLE, OwnConnection
 from receiver.storage.raw import RawTransaction
+from receiver.storage.sessions import ABORTED, ENDED, ROLLED_BACK
 
 _T = TypeVar("_T")
 
 ANSWER_SECONDS: Final = 10.0
 """For what is answered at once."""
 _COMMIT_SECONDS: Final = 60.0
-ENDED: Final = "the handler ended the transaction by SQL of its own; use begin_nested(), or raise an exception"
 _NO_SAVEPOINT: Final = (asyncpg.InvalidSavepointSpecificationError, asyncpg.NoActiveSQLTransactionError)
 _IDLE_PART: Final = 0.75
 """Of a lease: a frozen worker's transaction must end, and free its dispatch, before the lease does."""
@@ -173,8 +173,7 @@ class SlotConnection:
         return self._chain
 
     def _lent(self) -> Loan:
-        own, chain = self._opened(), self._linked()
-        self._loan = Loan(own, self._touching, chain if chain.waits else None, chain.ahead)
+        self._loan = Loan(self._opened(), self._touching, self._linked())
         return self._loan
 
     def _end_loan(self, own: OwnConnection) -> bool:
@@ -185,7 +184,7 @@ class SlotConnection:
         if not own.alive:
             raise StoreUnavailable("the connection was cut")
         if not untouched:
-            raise TransactionAborted("the session's transaction was rolled back, and the handler went on")
+            raise TransactionAborted(ROLLED_BACK)
         if not own.raw.is_in_transaction():
             raise TransactionEnded(ENDED)
         return loan is not None and loan.doubtful
@@ -197,13 +196,6 @@ class SlotConnection:
             if loan is not None:
                 loan.end()
 
-    async def _commit(self, own: OwnConnection, sql: str) -> str:
-        """Say what ends a batch, or a part of it."""
-        try:
-            return await self._limited(own.say(sql))
-        except asyncpg.PostgresError as error:
-            raise in_our_words(error) from error
-
 
 async def _prepare(raw: Connection) -> None:
     await raw.execute(f"{outcomes.PREPARE};{together.PREPARE}")
@@ -212,7 +204,7 @@ async def _prepare(raw: Connection) -> None:
 def in_our_words(error: asyncpg.PostgresError) -> Exception:
     """What Postgres has against a commit."""
     if isinstance(error, asyncpg.InFailedSQLTransactionError):
-        return TransactionAborted("a statement failed, and the handler went on")
+        return TransactionAborted(ABORTED)
     if isinstance(error, (asyncpg.DivisionByZeroError, *_NO_SAVEPOINT)):
         return TransactionEnded(ENDED)
     return error

@@ -6,7 +6,6 @@ from sqlalchemy.engine import RootTransaction
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session
 
-from receiver.storage.ahead import Ahead
 from receiver.storage.chain import Chain
 from receiver.storage.own import OwnConnection
 from receiver.storage.raw import RawTransaction
@@ -19,15 +18,14 @@ class Loan:
     Args:
         own: with the transaction.
         turn: held by each of our statements on it.
-        chain: with what is owed before the first of them, if anything is.
-        ahead: hears what is said on it.
+        chain: on it, with what is owed before the first of them, if anything is.
     """
 
-    def __init__(self, own: OwnConnection, turn: asyncio.Lock, chain: Chain | None, ahead: Ahead) -> None:
+    def __init__(self, own: OwnConnection, turn: asyncio.Lock, chain: Chain) -> None:
         self._own = own
-        self._chain = chain
-        self._ahead = ahead
-        ahead.disturbed = False
+        self._owed = chain if chain.waits else None
+        self._ahead = chain.ahead
+        self._ahead.disturbed = False
         self._turn = turn
         self._root: RootTransaction | None = None
         self._lent: Session | None = None
@@ -48,7 +46,7 @@ class Loan:
 
     def raw(self) -> RawTransaction:
         """For a coroutine function that is `raw`."""
-        self._raw = RawTransaction(self._own.raw, self._turn, self.session, self._chain)
+        self._raw = RawTransaction(self._own.raw, self._turn, self.session, self._owed)
         return self._raw
 
     def open_root(self) -> None:
@@ -64,7 +62,7 @@ class Loan:
     @property
     def doubtful(self) -> bool:
         """The handler may have ended the transaction, or gone on in one that had failed, without our knowing."""
-        return self._ahead.disturbed or (self._raw is not None and self._raw.doubtful)
+        return self._ahead.disturbed
 
     def end(self) -> bool:
         """Take it back; whether nobody had ended the transaction behind our back. Sends nothing to Postgres."""

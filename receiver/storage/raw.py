@@ -60,8 +60,6 @@ class RawTransaction:
         """What the handler did first was a statement that can carry the run's beginning; None: it did nothing yet."""
         self.too_soon = False
         """The handler wanted something that needs a run which has begun, and is to be called again in one."""
-        self.doubtful = False
-        """A statement failed, or may have ended the transaction: it is to be looked at before the commit."""
 
     async def execute(self, query: str, *values: object, timeout: float | None = None) -> str:  # noqa: ASYNC109
         """Run one statement, or several without values; the status of the last, such as `UPDATE 1`.
@@ -126,12 +124,10 @@ class RawTransaction:
         self._connection = None
 
     async def _ask(self, query: str, ask: Callable[[Connection], Awaitable[_T]], *, carries: bool = True) -> _T:
-        ends = may_end(query)
-        carries = carries and not ends
+        carries = carries and not may_end(query)
         self._first(carries=carries)  # before its turn: whoever waits for that will bring what is owed
         async with self._turn:
             lent = self._lent()
-            self.doubtful = self.doubtful or ends
             try:
                 if self._chain is None or self._chain.begun:
                     return await ask(lent)
@@ -141,9 +137,6 @@ class RawTransaction:
                 return await ask(lent)
             except RunNotBegun:
                 self.end()
-                raise
-            except BaseException:
-                self.doubtful = True
                 raise
 
     def _first(self, *, carries: bool) -> None:

@@ -1,6 +1,6 @@
 """The sessions that handlers are lent: everything works on them except what would end the transaction."""
 
-from typing import NoReturn, Protocol
+from typing import Final, NoReturn, Protocol
 
 from sqlalchemy.engine import Connection
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
@@ -9,6 +9,11 @@ from sqlalchemy.orm import Session, SessionTransaction
 from receiver.errors import TransactionIsOurs
 from receiver.storage.arrivals import Arrival
 from receiver.storage.raw import RawTransaction
+
+# Why a run is no success although its handler returned: to operators, and in tests of handlers.
+ENDED: Final = "the handler ended the transaction by SQL of its own; use begin_nested(), or raise an exception"
+ABORTED: Final = "a statement failed, and the handler went on"
+ROLLED_BACK: Final = "the session's transaction was rolled back, and the handler went on"
 
 
 class LentSession(Session):

@@ -19,10 +19,10 @@ from receiver.storage.emits import standing
 from receiver.storage.engine import Connection as RawConnection
 from receiver.storage.engine import raw_connection
 from receiver.storage.raw import RawTransaction
-from receiver.storage.sessions import emitted, lend, lend_sync, take_back
+from receiver.storage.sessions import ABORTED, ENDED, ROLLED_BACK, emitted, lend, lend_sync, take_back
 
-_ABORTED: Final = "25P02"
-_ENDED: Final = frozenset({"25P01", "3B001"})
+_IS_ABORTED: Final = "25P02"
+_HAS_ENDED: Final = frozenset({"25P01", "3B001"})
 """No transaction, or another one, in which nobody knows our savepoint."""
 
 
@@ -105,17 +105,15 @@ class Trial:
         if self.cut:
             raise StoreUnavailable("the connection was cut")
         if not self._savepoint.is_active:
-            raise TransactionAborted("the session's transaction was rolled back, and the handler went on")
+            raise TransactionAborted(ROLLED_BACK)
         try:
             await self._connection.run_sync(self._keep)
         except DBAPIError as error:
             state = getattr(error.orig, "sqlstate", None)
-            if state == _ABORTED:
-                raise TransactionAborted("a statement failed, and the handler went on") from error
-            if state in _ENDED:
-                raise TransactionEnded(
-                    "the handler ended the transaction by SQL of its own; use begin_nested(), or raise an exception"
-                ) from error
+            if state == _IS_ABORTED:
+                raise TransactionAborted(ABORTED) from error
+            if state in _HAS_ENDED:
+                raise TransactionEnded(ENDED) from error
             raise
 
     async def undo(self) -> None:

@@ -14,6 +14,7 @@ from receiver.events import Event
 from receiver.handlers import Dead, Registry, Retry, RetryPolicy
 from receiver.handlers.handler import Function
 from receiver.storage.engine import raw_connection
+from receiver.storage.raw import RawTransaction
 from tests.dispatch.conftest import Shop, until
 from tests.faults.relay import Relay
 
@@ -271,6 +272,45 @@ async def test_transaction_ended_by_sql_is_never_a_success_and_never_repeated(
     assert await shop.dispatch() == ("dead", 1, "transaction_ended")
     assert await shop.attempts() == [(1, "dead", "transaction_ended")]
     assert await shop.effects() == effects
+
+
+async def gives_up_in_session(event: Event, tx: AsyncSession) -> None:
+    await write(event, tx)
+    with suppress(TimeoutError):
+        async with asyncio.timeout(0.05):
+            await tx.execute(text("SELECT pg_sleep(0.5)"))
+
+
+async def gives_up_below_the_session(event: Event, tx: AsyncSession) -> None:
+    await write(event, tx)
+    below = await raw_connection(await tx.connection())
+    with suppress(TimeoutError):
+        await below.fetch("SELECT pg_sleep($1)", 0.5, timeout=0.05)
+
+
+async def gives_up_raw(event: Event, tx: RawTransaction) -> None:
+    await tx.execute("INSERT INTO effect VALUES ($1, $2, NULL)", event.id, event.handler)
+    with suppress(TimeoutError):
+        async with asyncio.timeout(0.05):
+            await tx.fetch("SELECT pg_sleep($1)", 0.5)
+
+
+@pytest.mark.parametrize(
+    ("function", "raw"), [(gives_up_in_session, False), (gives_up_below_the_session, False), (gives_up_raw, True)]
+)
+async def test_who_gives_up_a_statement_and_returns_has_not_succeeded(
+    shop: Shop, function: Function, raw: bool
+) -> None:
+    """Whether Postgres has cancelled it by then or not: with it, what was written is undone."""
+    for _ in range(3):
+        await shop.deliver()
+    registry = Registry(retry=TWICE)
+    registry.on("stripe", name="pay", raw=raw)(function)
+    async with shop.working(registry, concurrency=1):
+        await shop.until_done()
+    assert await shop.rows("SELECT DISTINCT state, attempts FROM receiver.dispatch") == [("dead", 2)]
+    assert sorted(shop.runs.heard) == [("pay", "dead")] * 3 + [("pay", "retry")] * 3
+    assert await shop.effects() == 0
 
 
 async def test_a_commit_whose_reply_was_lost_is_found(shop: Shop) -> None:
