@@ -5,7 +5,7 @@ MAKEFLAGS += --no-print-directory
 
 ARGS ?=
 VENV ?= .venv
-WORKERS ?= 2
+WORKERS ?= 3
 PYTHON ?= $(shell for each in python3 python3.14 python3.13 python3.12 python3.11; do \
 	$$each -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$each && break; done)
 
@@ -20,7 +20,7 @@ demo: demo-environment ## watch 200 signed callbacks arrive and be handled, on s
 	@exec $(RUN) receiver demo $(ARGS)
 
 test: dev-environment ## run the tests, on servers of their own
-	@exec $(RUN) pytest -n $(WORKERS) --dist loadfile $(ARGS)
+	@exec $(RUN) pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 check: dev-environment ## format, lint, types, layers
 	@$(RUN) ruff format --check

@@ -1,15 +1,21 @@
-"""What a claim costs: one statement that leases 32 due dispatches, in front of a backlog of growing length."""
+"""What a claim costs: one statement that leases 32 due dispatches, in front of a backlog of growing length.
+
+Each backlog has a database of its own, and the claims are made in turn: a slow moment of the machine hits all alike.
+"""
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from statistics import median
 
 import msgspec
+from sqlalchemy.engine import make_url
 
 from benchmarks.queues import owe
 from benchmarks.sql import execute
 from receiver.embedded import EmbeddedServers
+from receiver.storage import migrate
 from receiver.storage.leases import Ask, LeaseConnection, lease_engine
 
 _EACH = 32
@@ -43,28 +49,47 @@ class Claims(msgspec.Struct):
 
 
 def measure(servers: EmbeddedServers, *, backlogs: Sequence[int], step: Callable[[str], None]) -> list[Claims]:
-    """Measure before each of `backlogs`."""
+    """Measure before each of `backlogs`, and before one lane."""
     cases = [(f"{behind:,} rows behind them", _BEHIND, behind) for behind in backlogs]
     cases.append((f"{_LANE:,} rows of one lane before them", _IN_ONE_LANE, _LANE))
-    measured = []
-    for name, statement, rows in cases:
+    urls = []
+    for number, (name, statement, rows) in enumerate(cases):
         step(f"claims: {name}")
-        asyncio.run(_make(servers.database_url, statement, rows))
-        times = asyncio.run(_times(servers.database_url))
-        measured.append(Claims(behind=name, p50_ms=median(times), worst_ms=max(times)))
-    return measured
+        urls.append(asyncio.run(_database(servers.database_url, f"claims_{number}")))
+        migrate.upgrade(urls[-1])
+        asyncio.run(_fill(urls[-1], statement, rows))
+    step("claims, in turn")
+    times = asyncio.run(_times(urls))
+    return [
+        Claims(behind=name, p50_ms=median(mine), worst_ms=max(mine))
+        for (name, _, _), mine in zip(cases, times, strict=True)
+    ]
 
 
-async def _make(url: str, statement: str, rows: int) -> None:
-    await execute(url, "TRUNCATE receiver.dispatch, receiver.attempt")
+async def _database(url: str, name: str) -> str:
+    """The URL of a new database beside that of `url`."""
+    await execute(url, f"CREATE DATABASE {name}")
+    return make_url(url).set(database=name).render_as_string(hide_password=False)
+
+
+async def _fill(url: str, statement: str, rows: int) -> None:
     await owe(url, (2 * _WARM + _TIMED) * _EACH)
     await execute(url, statement, rows)
     await execute(url, "VACUUM ANALYZE receiver.dispatch")
     await execute(url, "CHECKPOINT")
 
 
-async def _times(url: str) -> list[float]:
-    """Milliseconds of each claim."""
+async def _times(urls: Sequence[str]) -> list[list[float]]:
+    """Milliseconds of each claim, for each database."""
+    async with AsyncExitStack() as stack:
+        connections = [await stack.enter_async_context(_warm(url)) for url in urls]
+        rounds = [[await _full(connection) for connection in connections] for _ in range(_TIMED)]
+    return [list(times) for times in zip(*rounds, strict=True)]
+
+
+@asynccontextmanager
+async def _warm(url: str) -> AsyncIterator[LeaseConnection]:
+    """What leases, once it gets all that it asks for."""
     engine = lease_engine(url)
     connection = LeaseConnection(engine, worker="benchmark", seconds=_LONG)
     try:
@@ -72,7 +97,7 @@ async def _times(url: str) -> list[float]:
         while warm < _WARM:
             _, count = await _claim(connection, look=_FAR)
             warm += count == _EACH
-        return [await _full(connection) for _ in range(_TIMED)]
+        yield connection
     finally:
         await connection.close()
         await engine.dispose()

@@ -1,21 +1,19 @@
 """Servers for all tests: real PostgreSQL and real Valkey or Redis, found or started once per session."""
 
-import asyncio
 import itertools
 import os
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import asyncpg
 import pytest
 import redis
 import structlog
 from sqlalchemy.engine import make_url
 
 from receiver.embedded import EmbeddedServers, discard
-from receiver.storage import migrate
+from tests.databases import Databases
 from tests.nats_server import NatsServer, nats_server
 
 DATABASE = "RECEIVER_TEST_DATABASE_URL"
@@ -33,7 +31,18 @@ class Servers:
     redis_url: str
 
 
-LONGEST = ("test_soak.py", "test_environment.py")
+LONGEST = (
+    "test_blocks.py",
+    "test_faults.py",
+    "test_misbehaving.py",
+    "test_made.py",
+    "test_keys_crashes.py",
+    "test_environment.py",
+    "test_soak.py",
+    "test_interleavings.py",
+    "test_programs.py",
+)
+"""Files that take the longest."""
 
 
 def choice() -> str:
@@ -93,63 +102,26 @@ def _containers() -> Iterator[Servers]:
         yield Servers("containers", postgres.get_connection_url(), address)
 
 
-def execute(url: str, *statements: str) -> None:
-    """Run statements that stand outside transactions, such as CREATE DATABASE."""
-
-    async def run() -> None:
-        connection = await asyncpg.connect(url)
-        try:
-            for statement in statements:
-                await connection.execute(statement)
-        finally:
-            await connection.close()
-
-    asyncio.run(run())
-
-
-def with_database(url: str, name: str) -> str:
-    """The URL of another database of the same server."""
-    return make_url(url).set(database=name).render_as_string(hide_password=False)
-
-
 @pytest.fixture(scope="session")
-def template(servers: Servers) -> str:
-    """Name of a migrated database that others are copied from: a copy takes 20 ms, a migration 300."""
-    name = f"receiver_template_{os.getpid()}"
-    execute(servers.database_url, f"CREATE DATABASE {name}")
-    migrate.upgrade(with_database(servers.database_url, name))
-    return name
-
-
-@pytest.fixture(scope="session")
-def make_database(servers: Servers) -> Callable[[str | None], str]:
-    """Makes databases: empty, or copies of a template."""
-    numbers = itertools.count(1)
-
-    def make(template: str | None = None) -> str:
-        name = f"receiver_test_{os.getpid()}_{next(numbers)}"
-        # As files: neither the copy nor its removal is written to the log, which takes half as long.
-        copied = f" TEMPLATE {template} STRATEGY file_copy" if template else ""
-        execute(servers.database_url, f"CREATE DATABASE {name}{copied}")
-        return with_database(servers.database_url, name)
-
-    return make
+def databases(servers: Servers) -> Databases:
+    """Makes databases on this session's server."""
+    return Databases(servers.database_url)
 
 
 @pytest.fixture
-def empty_database_url(servers: Servers, make_database: Callable[[str | None], str]) -> Iterator[str]:
+def empty_database_url(databases: Databases) -> Iterator[str]:
     """A database without our tables."""
-    url = make_database(None)
+    url = databases.make()
     yield url
-    execute(servers.database_url, f"DROP DATABASE {make_url(url).database} WITH (FORCE)")
+    databases.drop(url)
 
 
 @pytest.fixture
-def database_url(servers: Servers, template: str, make_database: Callable[[str | None], str]) -> Iterator[str]:
-    """A migrated database of the test's own."""
-    url = make_database(template)
+def database_url(databases: Databases) -> Iterator[str]:
+    """A migrated database, of the test's own while it runs."""
+    url = databases.make_migrated()
     yield url
-    execute(servers.database_url, f"DROP DATABASE {make_url(url).database} WITH (FORCE)")
+    databases.give_back(url)
 
 
 _numbers = itertools.cycle(range(LOGICAL_DATABASES))

@@ -2,7 +2,7 @@
 
 import itertools
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,7 +16,8 @@ from sqlalchemy.engine import make_url
 from receiver.settings import Settings, made
 from receiver.sources.providers.paypal import PayPal
 from tests.certificates.publisher import Publisher, private_pem, publishing
-from tests.conftest import Servers, execute
+from tests.conftest import Servers
+from tests.databases import Databases
 from tests.ingress.accounts import Account, Sent, accounts_of
 from tests.ingress.ledger import Ledger
 from tests.ingress.serving import Serving, serving
@@ -136,14 +137,14 @@ async def scene(game: Game, ledger: Ledger, anyio_backend: str) -> AsyncIterator
 
 
 @pytest.fixture(scope="module")
-def own_stores(servers: Servers, template: str, make_database: Callable[[str | None], str]) -> Iterator[Ledger]:
+def own_stores(servers: Servers, databases: Databases) -> Iterator[Ledger]:
     """A database and an empty Redis that the tests of one file share."""
-    url = make_database(template)
+    url = databases.make_migrated()
     redis_url = make_url(servers.redis_url).set(database="15").render_as_string(hide_password=False)
     with redis.Redis.from_url(redis_url) as client:
         client.flushdb()
     yield Ledger(url, redis_url)
-    execute(servers.database_url, f"DROP DATABASE {make_url(url).database} WITH (FORCE)")
+    databases.give_back(url)
 
 
 @pytest.fixture(scope="module")

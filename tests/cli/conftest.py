@@ -4,7 +4,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -14,6 +14,7 @@ from receiver.settings import made
 from receiver.sources import Source, build_sources, made_up
 from tests.cli.kit import Cli, Ended, Running, Shop, Sources, Start, clean_environment, write_sources
 from tests.conftest import Servers
+from tests.databases import Databases
 
 SHOP = """
 from receiver import Dead, Receiver, Retry, RetryPolicy
@@ -155,14 +156,13 @@ def shop(
     tmp_path_factory: pytest.TempPathFactory,
     started: Start,
     made_up_sources: Sources,
-    template: str,
-    make_database: Callable[[str | None], str],
+    databases: Databases,
     servers: Servers,
 ) -> Iterator[Shop]:
     home = tmp_path_factory.mktemp("shop")
     write_sources(home, made_up_sources)
     (home / "payments.py").write_text(SHOP)
-    database_url, redis_url = make_database(template), servers.redis_url
+    database_url, redis_url = databases.make_migrated(), servers.redis_url
     running = started(
         home,
         *("up", "payments:receiver", "--json", "--port", "0", "--operator-port", "0"),

@@ -9,7 +9,7 @@ import pytest
 
 from receiver.cli.exits import Exit
 from tests.cli.kit import Cli, Shop, until
-from tests.conftest import execute
+from tests.databases import execute
 
 KINDS = ("stripe", "standardwebhooks", "alipay", "wechatpay")
 

@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -17,6 +17,7 @@ import pytest
 
 from receiver.cli.exits import Exit
 from tests.cli.kit import Cli, Shop, Start, until
+from tests.databases import Databases
 
 STORE = """
 WITH made AS (SELECT uuidv7_of(n) AS id, n FROM generate_series(1, $1::int) AS n), stored AS (
@@ -162,11 +163,10 @@ def test_without_a_worker_it_says_so_and_interrupted_it_says_how_to_go_on(
     *,
     folder: Path,
     started: Start,
-    template: str,
-    make_database: Callable[[str | None], str],
+    databases: Databases,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    url = make_database(template)
+    url = databases.make_migrated()
     monkeypatch.setenv("RECEIVER_DATABASE_URL", url)
     store(Shop("", url, ""), 5)
     arguments = ("replay", "--handler", "mark_paid")

@@ -11,7 +11,7 @@ import redis
 
 from receiver.sources import Signed, Source
 from tests.cli.kit import Cli, Start, until
-from tests.conftest import execute
+from tests.databases import execute
 
 HANDLER = """
 from sqlalchemy import text

@@ -3,7 +3,8 @@
 What a block's first line says behind the language:
 
 * a file's name (`receiver.toml`, `.env`, `payments.py`): the block is written there; settings and programs are tried.
-* `bash`: run in the page's folder. `bash background` stays up while the rest of the page is run, until the next one;
+* `bash`: run in the page's folder. `bash again`: until it prints what the page says, for what it tells of is a moment
+  behind. `bash background` stays up while the rest of the page is run, until the next one;
   `bash background beside` leaves the one before it up too. `bash dry-run`: `make` must know the target, no more.
   `bash no-run …`: not run, and the rest says why.
 * `text output`: what the block before it prints, in this order; `…` stands for anything, lines may be left out.
@@ -84,7 +85,7 @@ class Workshop:
     """What stands in the pages, and what it is here: ports, URLs."""
     output: Callable[[], str] = field(default=lambda: "")
     growing: bool = False
-    """The output is that of a program that runs."""
+    """The output is that of a program that runs, or tells of one."""
     programs: list[subprocess.Popen[bytes]] = field(default_factory=list)
     module: dict[str, object] = field(default_factory=lambda: {"__name__": "page"})
 
@@ -138,10 +139,14 @@ class Workshop:
             if "beside" not in block.words:
                 self.close(all_of_them=False)
             self._start(block)
+        elif "again" in block.words:
+            script = self._here(block.text)
+            self.output, self.growing = (lambda: self._run(script)), True
         else:
-            self._run(self._here(block.text))
+            said = self._run(self._here(block.text))
+            self.output, self.growing = (lambda: said), False
 
-    def _run(self, script: str) -> None:
+    def _run(self, script: str) -> str:
         done = subprocess.run(
             ["bash", "-euo", "pipefail", "-c", script],
             cwd=self.folder,
@@ -154,7 +159,7 @@ class Workshop:
         )
         said = done.stdout.decode()
         assert done.returncode == 0, f"{script}\nexit code {done.returncode}\n{said}"
-        self.output, self.growing = (lambda: said), False
+        return said
 
     def _start(self, block: Block) -> None:
         log = self.folder / f"program-{block.line}.log"
@@ -175,10 +180,10 @@ class Workshop:
     def _expect(self, text: str) -> None:
         """Wait until all of it was printed; what does not run any more has printed all it had to say."""
         deadline = time.monotonic() + SECONDS
-        while (missing := unmet(text, self.output())) is not None:
+        while (missing := unmet(text, said := self.output())) is not None:
             alive = self.growing and self.programs[-1].poll() is None
-            assert alive, f"not printed: {missing}\n\n{self.output()}"
-            assert time.monotonic() < deadline, f"not printed in time: {missing}\n\n{self.output()}"
+            assert alive, f"not printed: {missing}\n\n{said}"
+            assert time.monotonic() < deadline, f"not printed in time: {missing}\n\n{said}"
             time.sleep(0.05)
 
 
@@ -237,11 +242,23 @@ def write_keys(folder: Path) -> None:
     (folder / "wechatpay-public.pem").write_text(alipay["public_key"][0])
 
 
+def forget_modules(folder: Path) -> None:
+    """Let programs below `folder` be imported anew, or others of their names."""
+    for name, module in list(sys.modules.items()):
+        if (getattr(module, "__file__", None) or "").startswith(str(folder)):
+            del sys.modules[name]
+
+
 @pytest.fixture
 def workshop(
-    tmp_path: Path, empty_database_url: str, redis_url: str, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+    empty_database_url: str,
+    redis_url: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[Workshop]:
     """A folder with keys, free ports, and a database of its own in place of the one that the pages name."""
+    forget_modules(tmp_path_factory.getbasetemp())
     public, operator, second = free_port(), free_port(), free_port()
     env = {
         "PATH": f"{BIN}:/usr/local/bin:/usr/bin:/bin",
@@ -280,9 +297,7 @@ def workshop(
     made.close()
     execute(empty_database_url, DROP_ROLE)
     assert find_running(tmp_path / ".receiver") is None
-    for name, module in list(sys.modules.items()):
-        if (getattr(module, "__file__", None) or "").startswith(str(tmp_path)):
-            del sys.modules[name]
+    forget_modules(tmp_path)
 
 
 @pytest.fixture(name="parts")

@@ -12,7 +12,7 @@ import redis
 from receiver.embedded import EmbeddedServers
 from receiver.settings import Settings
 from receiver.storage import migrate
-from tests.conftest import execute, with_database
+from tests.databases import execute, with_database
 from tests.faults.oracle import QUIET, violations
 from tests.ingress.accounts import Account, make_accounts
 from tests.ingress.conftest import settings_of

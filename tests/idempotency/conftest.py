@@ -9,7 +9,7 @@ import pytest
 
 from receiver.app.listeners import Listener, bind
 from receiver.settings import Settings, made
-from tests.conftest import execute
+from tests.databases import execute
 from tests.idempotency.merchant import EFFECTS, build
 from tests.ingress.ledger import Ledger
 

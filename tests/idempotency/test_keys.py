@@ -11,7 +11,7 @@ import pytest
 from fastapi.openapi.utils import get_openapi
 
 from receiver.app.listeners import Listener, bind
-from tests.conftest import execute
+from tests.databases import execute
 from tests.idempotency.refunds import EFFECTS, WAYS, Shop, settings_of
 
 SECONDS = 30.0

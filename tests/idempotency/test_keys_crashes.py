@@ -5,19 +5,19 @@ import os
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeAlias
 
 import httpx
 import pytest
-from sqlalchemy.engine import make_url
 
 from receiver.embedded.ports import free_port
 from receiver.embedded.processes import wait_for
 from receiver.idempotency.keys.header import digest
-from tests.conftest import Servers, execute
+from tests.conftest import Servers
+from tests.databases import Databases, execute
 from tests.idempotency.refunds import EFFECTS
 from tests.ingress.ledger import Ledger, until
 
@@ -53,12 +53,12 @@ AT_ONCE = {"key_before_claim", "key_stored"}
 
 
 @pytest.fixture(scope="module")
-def shops(servers: Servers, template: str, make_database: Callable[[str | None], str]) -> Iterator[Ledger]:
+def shops(servers: Servers, databases: Databases) -> Iterator[Ledger]:
     """One database for all; each test has a key of its own."""
-    url = make_database(template)
+    url = databases.make_migrated()
     execute(url, EFFECTS)
     yield Ledger(url, servers.redis_url)
-    execute(servers.database_url, f"DROP DATABASE {make_url(url).database} WITH (FORCE)")
+    databases.give_back(url)
 
 
 @pytest.fixture(scope="module")

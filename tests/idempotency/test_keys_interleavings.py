@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from tests.conftest import execute
+from tests.databases import execute
 from tests.idempotency.refunds import EFFECTS
 from tests.idempotency.worlds import WAYS, World, in_world
 

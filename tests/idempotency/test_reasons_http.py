@@ -6,7 +6,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.conftest import execute
+from tests.databases import execute
 from tests.idempotency import refunds as shop
 from tests.idempotency.conftest import issued
 from tests.idempotency.merchant import COUNT, EFFECTS

@@ -19,7 +19,7 @@ from receiver.marks import Rates, Takes
 from receiver.marks.client import Client, connect
 from receiver.storage.engine import Connection, make_engine
 from receiver.tokens import TokenSigner
-from tests.conftest import execute
+from tests.databases import execute
 from tests.idempotency.conftest import KEY
 from tests.idempotency.merchant import EFFECT, EFFECTS
 

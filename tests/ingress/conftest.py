@@ -11,7 +11,8 @@ import redis
 from sqlalchemy.engine import make_url
 
 from receiver.settings import Settings, made
-from tests.conftest import Servers, execute
+from tests.conftest import Servers
+from tests.databases import Databases, execute
 from tests.ingress.accounts import Account, make_accounts
 from tests.ingress.ledger import Ledger
 from tests.ingress.program import Program
@@ -54,16 +55,16 @@ def start(settings: Settings) -> Start:
 
 
 @pytest.fixture(scope="module")
-def own_stores(servers: Servers, template: str, make_database: Callable[[str | None], str]) -> Iterator[Ledger]:
+def own_stores(servers: Servers, databases: Databases) -> Iterator[Ledger]:
     """A database and an empty Redis that the tests of one file share."""
-    url = make_database(template)
+    url = databases.make_migrated()
     execute(url, EFFECTS)
     # The last logical database; those of single tests are taken in turn, from the first.
     redis_url = make_url(servers.redis_url).set(database="15").render_as_string(hide_password=False)
     with redis.Redis.from_url(redis_url) as client:
         client.flushdb()
     yield Ledger(url, redis_url)
-    execute(servers.database_url, f"DROP DATABASE {make_url(url).database} WITH (FORCE)")
+    databases.give_back(url)
 
 
 @pytest.fixture(scope="module")

@@ -1,10 +1,11 @@
 """Three ways in, one behaviour: whatever is sent, each door gives the same answer and leaves the same rows."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import pytest
 
+from tests.databases import Databases
 from tests.ingress.accounts import NAMES, Account
 from tests.ingress.conftest import LIMIT, Start
 from tests.ingress.ledger import Ledger
@@ -46,14 +47,12 @@ async def answers(served: Serving, raws: Mapping[str, bytes]) -> dict[str, Reply
     return found
 
 
-async def test_equal_answers_and_rows(
-    accounts: Accounts, template: str, make_database: Callable[[str | None], str], redis_url: str, start: Start
-) -> None:
+async def test_equal_answers_and_rows(accounts: Accounts, databases: Databases, redis_url: str, start: Start) -> None:
     raws = requests(accounts)
     said: dict[str, dict[str, Reply]] = {}
     kept: dict[str, dict[str, int]] = {}
     for door in DOORS:
-        ledger = Ledger(await asyncio.to_thread(make_database, template), redis_url)
+        ledger = Ledger(await asyncio.to_thread(databases.make_migrated), redis_url)
         async with start(door, database_url=ledger.database_url) as served:
             said[door] = await answers(served, raws)
             kept[door] = await ledger.counts()

@@ -20,7 +20,7 @@ from receiver.storage.engine import async_url
 from receiver.storage.partitions import first_id, month
 from receiver.storage.states import State
 from receiver.storage.tables import dispatch
-from tests.conftest import execute
+from tests.databases import execute
 
 ROOT = Path(__file__).resolve().parents[2]
 TABLES = "SELECT table_name FROM information_schema.tables WHERE table_schema = 'receiver'"

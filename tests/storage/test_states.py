@@ -2,13 +2,14 @@
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 
 import asyncpg
 import pytest
 
 from receiver.storage.states import ACTIVE, TRANSITIONS, UNFINISHED, Actor, Attempts, State, Transition, quoted
 from tests import judge
+from tests.databases import Databases
 
 SCENE = """
 INSERT INTO receiver.dispatch (event_id, handler, state, epoch, attempts, due_at, worker, leased_at, lane, lane_at)
@@ -53,9 +54,9 @@ WRONG = [
 
 
 @pytest.fixture(scope="module")
-def judged_url(template: str, make_database: Callable[[str | None], str]) -> str:
+def judged_url(databases: Databases) -> str:
     """One database for all cases: each is rolled back."""
-    url = make_database(template)
+    url = databases.make_migrated()
 
     async def seat() -> None:
         connection = await asyncpg.connect(url)

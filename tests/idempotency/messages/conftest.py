@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
 
 from receiver.storage.engine import async_url
-from tests.conftest import execute
+from tests.databases import execute
 from tests.idempotency.messages.streams import SECONDS, TABLES, Stream, make_stream
 
 ROOT = Path(__file__).resolve().parents[3]
