@@ -68,6 +68,8 @@ class SlotConnection:
         self._engine = engine
         self.emitted = False
         """The last run has emitted something that handlers want."""
+        self._by_session = False
+        """The last run's handler had a session. A task that it left may be waiting for an answer by it."""
         self._own: OwnConnection | None = None
         self._chain: Chain | None = None
         self._loan: Loan | None = None
@@ -180,6 +182,7 @@ class SlotConnection:
         """Take back what was lent; whether Postgres must be asked if the transaction is still ours and unharmed."""
         loan, self._loan = self._loan, None
         self.emitted = loan is not None and loan.emitted
+        self._by_session = loan is not None and loan.by_session
         untouched = loan is None or loan.end()
         if not own.alive:
             raise StoreUnavailable("the connection was cut")

@@ -55,6 +55,11 @@ class Loan:
             self._root = self._own.sync.begin()
 
     @property
+    def by_session(self) -> bool:
+        """The handler has or had a session."""
+        return self._lent is not None
+
+    @property
     def emitted(self) -> bool:
         """The handler has emitted something that handlers want."""
         return self._lent is not None and any(arrival.owed for arrival in emitted(self._lent))

@@ -106,8 +106,8 @@ class RunConnection(SlotConnection):
             following: of the next one, no suspect; in one round trip with the commit.
             elapsed: seconds that it took.
             skipped: its handler was not run, since its effect was there.
-            later: the commit may be left to the first statement of `following`, or `catch_up`; then `owes` is true, and
-                this hears of it. The handler of `following` must be called before anything is awaited.
+            later: the commit may be left to the first statement of `following`, or `catch_up`; if it is, `owes` is true
+                and this hears of it. The handler of `following` must be called before anything is awaited.
 
         Returns:
             Whether the run of `following` has begun, or will. If not, `begin` says why.
@@ -125,7 +125,8 @@ class RunConnection(SlotConnection):
             steps = outcomes.succeed(lease, following, check=check, finish=finish, skipped=skipped)
             chain.owe(steps, partial(self._told, later))
             self.committing = True
-            if later is not None and not self.emitted:
+            # What answers a session would be taken for the answer to the commit; raw statements wait for their turn.
+            if later is not None and not self.emitted and not self._by_session:
                 return True
             try:
                 await self._limited(chain.pay())

@@ -141,9 +141,10 @@ class Runner(Party):
         lease, self.run = self._of_run(), None
         fate: list[asyncpg.PostgresError | None] = []
         try:
-            await self._connection.succeed(lease, following, later=fate.append)
-            key = (following.event_id, following.handler, following.epoch)
-            await self._connection.lend_raw().execute(EFFECT_RAW, *key)
+            if not await self._connection.succeed(lease, following, later=fate.append):
+                self._leases.append(following)
+                return
+            await self._write(following)
         except (*FAILED, RunNotBegun) as error:
             self._leases.append(following)
             if not fate and self.session.hurt:
@@ -169,8 +170,14 @@ class Runner(Party):
 
     async def _handle(self, lease: Lease) -> None:
         self.run = lease
-        key = {"event_id": lease.event_id, "handler": lease.handler, "epoch": lease.epoch}
-        await self._connection.lend().execute(EFFECT, key)
+        if lease.epoch % 2:
+            await self._write(lease)
+        else:  # its commit is not left to another
+            key = {"event_id": lease.event_id, "handler": lease.handler, "epoch": lease.epoch}
+            await self._connection.lend().execute(EFFECT, key)
+
+    async def _write(self, lease: Lease) -> None:
+        await self._connection.lend_raw().execute(EFFECT_RAW, lease.event_id, lease.handler, lease.epoch)
 
     def _of_run(self) -> Lease:
         assert self.run is not None

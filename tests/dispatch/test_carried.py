@@ -8,6 +8,7 @@ from typing import TypeAlias
 
 import pytest
 from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from receiver import RawTransaction
 from receiver.errors import HandlerError
@@ -361,3 +362,27 @@ async def test_in_lanes(shop: Shop) -> None:
     await row.run()
     assert await row.came_to() == [SUCCEEDED, DEAD, SUCCEEDED, SUCCEEDED]
     assert row.called == [0, 1, 2, 2, 3]
+
+
+LEFT: list[asyncio.Task[object]] = []
+
+
+async def leaves_a_statement(_event: Event, tx: AsyncSession) -> None:
+    LEFT.append(asyncio.create_task(tx.execute(text("SELECT pg_sleep(0.2)"))))
+    await asyncio.sleep(0.01)  # it was sent
+
+
+async def test_behind_one_that_leaves_a_statement_of_its_session(shop: Shop) -> None:
+    """Its commit is not left to another: what answers that statement would be taken for the answer to the commit."""
+    LEFT.clear()
+    row = Row(shop, write, write)
+    row.registry.on("stripe", name="leave", retry=ONCE)(leaves_a_statement)
+    async with row.running():
+        async with shop.transaction():
+            for handler, seconds in (("leave", 2), ("pay", 1)):
+                await shop.execute(PLACE, await shop.deliver(handler), seconds, None)
+        await shop.until_done()
+    await asyncio.gather(*LEFT, return_exceptions=True)
+    assert await shop.dispatch("leave") == ("dead", 1, "attempts_exhausted")
+    assert await shop.rows("SELECT handler, outcome FROM receiver.attempt") == [("leave", "dead")]
+    assert await shop.effects() == LEARNING + 3

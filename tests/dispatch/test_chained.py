@@ -96,7 +96,7 @@ async def test_what_cannot_be_carried_waits_for_the_beginning(shop: Shop) -> Non
     async with shop.leasing() as leasing, running(shop) as run:
         first, second = await leasing.take(2)
         await run.begin(first)
-        await run.lend().execute(sa_text("INSERT INTO refused VALUES ('00000000-0000-0000-0000-000000000000')"))
+        await run.lend_raw().execute("INSERT INTO refused VALUES ('00000000-0000-0000-0000-000000000000')")
         assert await run.succeed(first, second, later=fate.append)
         tx = run.lend_raw()
         async with tx._turn:
