@@ -4,11 +4,8 @@ asyncpg waits for each answer before it sends anything else. PostgreSQL does not
 come, and says nothing before a Sync (https://www.postgresql.org/docs/current/protocol-flow.html, "Extended Query",
 "Pipelining"). What is sent here has no Sync of its own. So if a statement of it fails, all behind it is skipped, that
 of asyncpg included; and asyncpg, which hears of the failure as if it were its own, ends it with its Sync.
-
-asyncpg has no public way to its transport. What is used of its inside stands in `Ahead.__init__`, and nowhere else.
 """
 
-import asyncio
 import struct
 from collections.abc import Sequence
 from functools import lru_cache
@@ -16,6 +13,7 @@ from typing import Final, Self, TypeAlias
 from uuid import UUID
 
 from receiver.storage.engine import Connection, Statement
+from receiver.storage.wire import Wire, wire_of
 
 Step: TypeAlias = tuple[str, *tuple[object, ...]]
 """The name of a prepared statement, or COMMIT or BEGIN, and values for `$1`, `$2` …: text, numbers, uuids or None."""
@@ -38,21 +36,20 @@ def messages(steps: Sequence[Step]) -> bytes:
     return b"".join([_step(step) if len(step) > 1 else _bare_step(step) for step in steps])
 
 
-class Ahead(asyncio.Protocol):
-    """Stands between a connection's transport and asyncpg; hears the answers to what `send` has sent.
+class Ahead:
+    """Sends, and hears the answers to that.
 
     Args:
-        connection: nothing is on its way on it. One `Ahead` for each.
+        wire: of the connection; there is one `Ahead` for each.
         kept: statements prepared on it, which live as long as somebody has them.
         nothing: one that does nothing.
     """
 
-    def __init__(self, connection: Connection, kept: Sequence[Statement], nothing: Statement) -> None:
+    def __init__(self, wire: Wire, kept: Sequence[Statement], nothing: Statement) -> None:
         self._kept = kept
         self._nothing = nothing
-        self._asyncpg: asyncio.Protocol = connection._protocol  # type: ignore[attr-defined]  # noqa: SLF001
-        self._transport: asyncio.Transport = connection._transport  # type: ignore[attr-defined]  # noqa: SLF001
-        self._transport.set_protocol(self)
+        self._wire = wire
+        self._wire.hear = self._heard
         self._expected = 0
         self._part = b""
         """The beginning of a message whose end has not come."""
@@ -67,7 +64,7 @@ class Ahead(asyncio.Protocol):
     async def on(cls, connection: Connection) -> Self:
         """Prepare what has a name there and none in SQL."""
         kept = [await connection.prepare(query, name=name.decode()) for query, name in _NAMES.items()]
-        return cls(connection, kept, await connection.prepare(""))
+        return cls(wire_of(connection), kept, await connection.prepare(""))
 
     @property
     def answered(self) -> bool:
@@ -75,10 +72,14 @@ class Ahead(asyncio.Protocol):
         return not self._expected
 
     def send(self, steps: Sequence[Step]) -> None:
-        """Send `steps`. The next that asyncpg sends must have a Sync: at once, before anything is awaited."""
+        """Let `steps` go out with what asyncpg sends next, which must have a Sync."""
         self.said = ()
         self._expected = len(steps)
-        self._transport.write(messages(steps))
+        self._wire.ahead = messages(steps)
+
+    def withdraw(self) -> None:
+        """Send nothing of it, if nothing was sent."""
+        self._wire.ahead = b""
 
     async def nothing(self, seconds: float | None = None) -> None:
         """Have asyncpg send what does nothing and is answered when all before it is.
@@ -88,28 +89,12 @@ class Ahead(asyncio.Protocol):
         """
         await self._nothing.fetch(timeout=seconds)
 
-    def data_received(self, data: bytes) -> None:
-        """Keep what answers us, and pass on the rest."""
-        rest = self._hear(data) if self._expected else data
+    def _heard(self, data: bytes) -> bytes:
+        """Keep what answers us; the rest is asyncpg's, and all of it while our steps are not out."""
+        rest = self._hear(data) if self._expected and not self._wire.ahead else data
         if rest:
             self._look(rest)
-            self._asyncpg.data_received(rest)
-
-    def eof_received(self) -> bool | None:
-        """Pass it on."""
-        return self._asyncpg.eof_received()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """Pass it on."""
-        self._asyncpg.connection_lost(exc)
-
-    def pause_writing(self) -> None:
-        """Pass it on."""
-        self._asyncpg.pause_writing()
-
-    def resume_writing(self) -> None:
-        """Pass it on."""
-        self._asyncpg.resume_writing()
+        return rest
 
     def _look(self, data: bytes) -> None:
         """Note whether `data` disturbs, or its beginning together with what came before."""

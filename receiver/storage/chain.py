@@ -113,8 +113,9 @@ class Chain:
             raise RunNotBegun(_NOT_BEGUN) from error
 
     def forget(self) -> None:
-        """Tell nobody any more."""
+        """Tell nobody any more, and send nothing that was not sent."""
         self._told = None
+        self.ahead.withdraw()
 
     def _send(self) -> None:
         self.waits = False
@@ -140,7 +141,9 @@ class Chain:
         said = self.ahead.said
         refusal = error if isinstance(error, asyncpg.PostgresError) and self.ahead.answered else None
         if COMMIT in self._steps[: len(said)]:
-            self._tell(None)
+            # Of a transaction that has failed without our knowing Postgres makes a rollback, and does not call it an error.
+            undone = said[self._steps.index(COMMIT)] != "COMMIT"
+            self._tell(asyncpg.InFailedSQLTransactionError("rolled back") if undone else None)
         elif refusal is not None:
             self._tell(refusal)
         if len(said) == len(self._steps):

@@ -24,6 +24,7 @@ from receiver.storage.loans import Loan
 from receiver.storage.own import UNREACHABLE, OwnConnection
 from receiver.storage.raw import RawTransaction
 from receiver.storage.sessions import ABORTED, ENDED, ROLLED_BACK
+from receiver.storage.wire import connect
 
 _T = TypeVar("_T")
 
@@ -51,7 +52,7 @@ def run_engine(url: str, *, size: int, lease_seconds: float, wait_for_disk: bool
     }
     if not wait_for_disk:
         settings["synchronous_commit"] = "off"
-    engine = make_engine(url, name="receiver-worker", size=size, settings=settings)
+    engine = make_engine(url, name="receiver-worker", size=size, settings=settings, connect=connect)
     # What handlers write is the merchant's: it has no place in the error texts of attempts.
     engine.sync_engine.hide_parameters = True
     return engine

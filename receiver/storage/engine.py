@@ -1,5 +1,6 @@
 """SQLAlchemy engines on asyncpg, and the raw asyncpg connection below one of their connections."""
 
+from collections.abc import Awaitable, Callable
 from typing import Final, TypeAlias
 
 import asyncpg
@@ -34,7 +35,14 @@ def async_url(url: str) -> URL:
     return parsed.set(drivername="postgresql+asyncpg", query=query)
 
 
-def make_engine(url: str, *, name: str, size: int, settings: dict[str, str] | None = None) -> AsyncEngine:
+def make_engine(
+    url: str,
+    *,
+    name: str,
+    size: int,
+    settings: dict[str, str] | None = None,
+    connect: Callable[..., Awaitable[Connection]] = asyncpg.connect,
+) -> AsyncEngine:
     """An engine whose every statement commits by itself unless a transaction is begun in so many words.
 
     Args:
@@ -42,6 +50,7 @@ def make_engine(url: str, *, name: str, size: int, settings: dict[str, str] | No
         name: what the connections are called in `pg_stat_activity`.
         size: most connections at once.
         settings: PostgreSQL settings of each connection, such as `lock_timeout`.
+        connect: makes each, as `asyncpg.connect` does.
     """
     return create_async_engine(
         async_url(url),
@@ -50,6 +59,7 @@ def make_engine(url: str, *, name: str, size: int, settings: dict[str, str] | No
         max_overflow=0,
         pool_timeout=CONNECT_TIMEOUT,
         connect_args={
+            "async_creator_fn": connect,
             "timeout": CONNECT_TIMEOUT,
             "server_settings": {"application_name": name, "timezone": "UTC", **(settings or {})},
         },

@@ -7,7 +7,7 @@ from typing import Final
 import asyncpg
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from receiver.errors import LeaseLost, StoreUnavailable
+from receiver.errors import LeaseLost, StoreUnavailable, TransactionAborted
 from receiver.storage import outcomes
 from receiver.storage.chain import Told
 from receiver.storage.connection import ANSWER_SECONDS, SlotConnection, in_our_words
@@ -15,6 +15,7 @@ from receiver.storage.leases import Lease
 from receiver.storage.once import once_for_event
 from receiver.storage.outcomes import Failure
 from receiver.storage.own import UNREACHABLE
+from receiver.storage.sessions import ABORTED
 
 _INSTANT_SECONDS: Final = 0.01
 """A run that took less is recorded without its end: to write that down would cost it another row."""
@@ -130,6 +131,8 @@ class RunConnection(SlotConnection):
                 return True
             try:
                 await self._limited(chain.pay())
+                if self._refused:
+                    raise TransactionAborted(ABORTED)
             except asyncpg.PostgresError as error:
                 if self._refused:
                     raise in_our_words(error) from error

@@ -24,6 +24,7 @@ from receiver.settings import Settings
 from receiver.storage import migrate
 from receiver.storage.engine import Connection, make_engine
 from receiver.storage.leases import Ask, Lease, LeaseConnection, lease_engine
+from receiver.storage.wire import connect
 from receiver.worker import Worker
 from tests import judge
 from tests.faults.oracle import violations
@@ -220,7 +221,7 @@ class Shop:
     @asynccontextmanager
     async def engine(self, **settings: str) -> AsyncIterator[AsyncEngine]:
         """What a worker runs handlers on."""
-        engine = make_engine(self.database_url, name="test", size=5, settings=settings)
+        engine = make_engine(self.database_url, name="test", size=5, settings=settings, connect=connect)
         try:
             yield engine
         finally:

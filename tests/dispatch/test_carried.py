@@ -386,3 +386,33 @@ async def test_behind_one_that_leaves_a_statement_of_its_session(shop: Shop) -> 
     assert await shop.dispatch("leave") == ("dead", 1, "attempts_exhausted")
     assert await shop.rows("SELECT handler, outcome FROM receiver.attempt") == [("leave", "dead")]
     assert await shop.effects() == LEARNING + 3
+
+
+async def gives_up_a_statement(event: Event, tx: RawTransaction) -> None:
+    await write(event, tx)
+    await tx.execute("SELECT $1::int", 1)  # it is prepared now
+    given_up = asyncio.create_task(tx.execute("SELECT $1::int", 1))
+    await asyncio.sleep(0)  # it was sent, and is not answered
+    given_up.cancel()
+
+
+async def goes_on_though_one_took_too_long(event: Event, tx: RawTransaction) -> None:
+    await write(event, tx)
+    with suppress(TimeoutError):
+        await tx.execute("SELECT pg_sleep(60)", timeout=0.05)
+
+
+@pytest.mark.parametrize("follows", [False, True])
+@pytest.mark.parametrize("first", [gives_up_a_statement, goes_on_though_one_took_too_long])
+async def test_behind_one_that_gives_up_a_statement(shop: Shop, first: Odd, follows: bool) -> None:
+    """Its commit waits until that is cancelled, or was in vain; what answers it is not the answer to the commit."""
+    row = Row(shop, *(first, write) if follows else (first,))
+    async with row.running():
+        await shop.until("SELECT NOT EXISTS (SELECT FROM receiver.dispatch WHERE state = 'leased')", seconds=4)
+    outcome, *others = await row.came_to()
+    # The request to cancel may come when the statement is done, or, if that is quick, hit what the commit does.
+    assert outcome == DEAD or (first is gives_up_a_statement and outcome == SUCCEEDED)
+    assert others == [SUCCEEDED] * follows
+    if first is goes_on_though_one_took_too_long:
+        error = await shop.value("SELECT error FROM receiver.attempt")
+        assert str(error).startswith("receiver.errors.TransactionAborted")

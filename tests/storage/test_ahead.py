@@ -10,6 +10,7 @@ import pytest
 
 from receiver.storage.ahead import Ahead, Step, messages
 from receiver.storage.engine import Connection, Statement
+from receiver.storage.wire import Wire, connect
 
 TABLES = """
 CREATE TABLE paid (id int PRIMARY KEY, note text);
@@ -26,7 +27,7 @@ NOTES = "SELECT array_agg(note ORDER BY id) FROM paid"
 
 @pytest.fixture
 async def connection(database_url: str) -> AsyncIterator[Connection]:
-    made = await asyncpg.connect(database_url)
+    made = await connect(database_url)
     await made.execute(TABLES)
     yield made
     await made.close()
@@ -128,14 +129,37 @@ async def test_large_values_and_answers(connection: Connection, ahead: Ahead) ->
     assert ahead.said == ["BEGIN", "UPDATE 1", "SELECT 1"]
 
 
+async def test_what_is_on_its_way_answers_asyncpg(connection: Connection, ahead: Ahead, database_url: str) -> None:
+    """Nobody has waited for that. What was to go ahead goes with what asyncpg sends next, or not at all."""
+    slow = "SELECT 'slow' FROM pg_sleep($1)"
+    await connection.fetchval(slow, 0)  # it is prepared
+    await begin(connection, ahead)
+    on_its_way = asyncio.ensure_future(connection.fetchval(slow, 0.1))
+    await asyncio.sleep(0)
+    ahead.send(GO_ON)
+    with pytest.raises(asyncpg.InterfaceError, match="another operation"):
+        await connection.execute(INSERT, 3, "three")
+    assert await on_its_way == "slow"
+    assert (ahead.answered, ahead.said, await seen_by_others(database_url)) == (False, (), ["one"])
+    await ahead.nothing()
+    assert (ahead.answered, ahead.said) == (True, ("COMMIT", "BEGIN", "UPDATE 1"))
+    assert await seen_by_others(database_url) == ["marked", "two"]
+    ahead.send(GO_ON)
+    ahead.withdraw()
+    connection.terminate()
+    assert await seen_by_others(database_url) == ["marked", "two"]
+
+
 class Heard:
     """asyncpg's side, and the transport: notes what is passed on."""
 
     def __init__(self) -> None:
         self.data = b""
-        self._protocol = self._transport = self
+        self.wire = Wire(cast("asyncio.Protocol", self))
+        self.ahead = Ahead(self.wire, (), cast("Statement", None))
+        self.wire.connection_made(cast("asyncio.Transport", self))
 
-    def set_protocol(self, _protocol: object) -> None: ...
+    def connection_made(self, _wire: object) -> None: ...
 
     def write(self, _data: bytes) -> None: ...
 
@@ -176,10 +200,11 @@ def test_answers_cut_at_any_byte(answer: bytes, steps: int, said: tuple[str, ...
     pieces = [[answer[:at], answer[at:]] for at in range(1, len(answer))]
     for cut in [*pieces, [answer[at : at + 1] for at in range(len(answer))], [answer]]:
         asyncpg = Heard()
-        ahead = Ahead(cast("Connection", asyncpg), (), cast("Statement", None))
+        ahead = asyncpg.ahead
         ahead.send([("COMMIT",)] * steps)
+        asyncpg.wire.write(b"")
         for piece in cut:
-            ahead.data_received(piece)
+            asyncpg.wire.data_received(piece)
         assert (tuple(ahead.said), ahead.answered, asyncpg.data) == (said, True, passed_on), cut
 
 
@@ -212,10 +237,10 @@ async def test_it_notes_what_may_have_ended_or_failed_a_transaction(
 )
 def test_it_notes_so_however_the_answer_is_cut(answer: bytes) -> None:
     for at in range(len(answer)):
-        ahead = Ahead(cast("Connection", Heard()), (), cast("Statement", None))
-        ahead.data_received(done("UPDATE 1") + answer[:at])
-        ahead.data_received(answer[at:])
-        assert ahead.disturbed, at
+        asyncpg = Heard()
+        asyncpg.wire.data_received(done("UPDATE 1") + answer[:at])
+        asyncpg.wire.data_received(answer[at:])
+        assert asyncpg.ahead.disturbed, at
 
 
 def test_a_step_as_messages() -> None:
