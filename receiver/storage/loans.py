@@ -50,9 +50,12 @@ class Loan:
         return self._raw
 
     def open_root(self) -> None:
-        """Let SQLAlchemy know of the transaction, in which it would else begin one of its own."""
+        """Let SQLAlchemy know of the transaction, in which it would else begin one of its own.
+
+        It has done so already where a task that an earlier handler left has used the connection since.
+        """
         if self._root is None:
-            self._root = self._own.sync.begin()
+            self._root = self._own.sync.get_transaction() or self._own.sync.begin()
 
     @property
     def by_session(self) -> bool:
@@ -77,5 +80,6 @@ class Loan:
         if self._root is not None and untouched:
             self._root.close()
         if self._lent is not None:
+            self._own.forget_options()
             take_back(self._lent)
         return untouched

@@ -57,6 +57,7 @@ class OwnConnection:
         self.asynchronous = asynchronous
         self.sync = sync
         self.raw = raw
+        self._options = sync.get_execution_options()
         self.end = ""
         """A statement that ends this session, to be run in another one."""
 
@@ -103,6 +104,10 @@ class OwnConnection:
     def alive(self) -> bool:
         """It is open, as far as we know."""
         return not (self.raw.is_closed() or self.sync.closed or self.sync.invalidated)
+
+    def forget_options(self) -> None:
+        """Undo what a handler has set by `execution_options`, a map of schemas for example."""
+        self.sync._execution_options = self._options  # noqa: SLF001 - SQLAlchemy can set them, and not take them back
 
     async def say(self, sql: str, seconds: float | None = None) -> str:
         """Run `sql`, which holds no parameters; the status of its last statement.

@@ -6,7 +6,7 @@ from contextlib import suppress
 from typing import cast
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import Column, MetaData, Table, Text, Uuid, text
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session
 
@@ -251,3 +251,60 @@ async def test_who_commits_by_itself_is_seen_behind_the_commit_of_another(shop: 
         await shop.until_done()
     states = {row[0]: row[1] for row in await shop.rows("SELECT event_id, state FROM receiver.dispatch")}
     assert states == {first: "succeeded", second: "dead"}
+
+
+EFFECT_TABLE = Table("effect", MetaData(), Column("event_id", Uuid), Column("handler", Text))
+
+
+async def pays_by_table(event: Event, tx: AsyncSession) -> None:
+    await tx.execute(EFFECT_TABLE.insert(), {"event_id": event.id, "handler": event.handler})
+
+
+async def writes_to_a_schema(event: Event, tx: AsyncSession) -> None:
+    await tx.connection(execution_options={"schema_translate_map": {None: "shop_1"}})
+    await pays_by_table(event, tx)
+
+
+def writes_to_a_schema_in_thread(event: Event, tx: Session) -> None:
+    tx.connection().execution_options(schema_translate_map={None: "shop_1"})
+    tx.execute(EFFECT_TABLE.insert(), {"event_id": event.id, "handler": event.handler})
+
+
+@pytest.mark.parametrize("batch", [1, 5])
+@pytest.mark.parametrize("function", [writes_to_a_schema, writes_to_a_schema_in_thread])
+async def test_what_one_sets_on_its_connection_is_not_for_others(shop: Shop, function: Function, batch: int) -> None:
+    await shop.execute("CREATE SCHEMA shop_1; CREATE TABLE shop_1.effect (LIKE effect)")
+    registry = one(function, raw=False, batch=batch)
+    registry.on("stripe", name="book", retry=TWICE)(pays_by_table)
+    async with shop.working(registry, concurrency=1):
+        for handler in ("pay", "book"):
+            for _ in range(2):
+                await shop.deliver(handler)
+            await shop.until_done()
+    assert await shop.rows("SELECT handler, count(*) FROM effect GROUP BY 1") == [("book", 2)]
+    assert await shop.rows("SELECT handler, count(*) FROM shop_1.effect GROUP BY 1") == [("pay", 2)]
+
+
+async def test_who_uses_its_connection_after_the_run_does_not_keep_others_from_it(shop: Shop) -> None:
+    """SQLAlchemy has begun a transaction then, which is not that of the run."""
+    asked: list[asyncio.Task[None]] = []
+
+    async def goes_on(event: Event, tx: AsyncSession) -> None:
+        await ships(event, tx)
+        connection = await tx.connection()
+
+        async def ask() -> None:
+            await asyncio.sleep(0.05)
+            await connection.execute(text("SELECT 1"))
+
+        asked.append(asyncio.create_task(ask()))
+
+    async with shop.working(one(goes_on, raw=False), concurrency=1):
+        await shop.deliver("pay")
+        await shop.until_done()
+        await asked[0]
+        for _ in range(3):
+            await shop.deliver("ship")
+        await shop.until_done()
+    assert await shop.rows("SELECT DISTINCT state, attempts FROM receiver.dispatch") == [("succeeded", 1)]
+    assert await shop.effects() == 4
