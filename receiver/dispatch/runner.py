@@ -109,7 +109,7 @@ class Runner:
         try:
             await self._work(ended, answer)
             if chained and not self._connection.begun:
-                await self._connection.catch_up()
+                await self._connection.catch_up(over=True)
             chained = False
             ended.elapsed = time.perf_counter() - started
             return await self._succeed(ended, line)
@@ -139,7 +139,7 @@ class Runner:
         # It failed before its handler was called, or that did not wait for an answer.
         if self._connection.owes or (self._connection.begun is None and not verdict.spoiled(error)):
             with suppress(RunNotBegun, StoreUnavailable):
-                await self._connection.catch_up()
+                await self._connection.catch_up(over=True)
         begun = self._connection.begun
         if begun:
             return False

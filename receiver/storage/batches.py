@@ -42,7 +42,7 @@ class BatchConnection(RunConnection):
             as `succeed`.
         """
         own = self._opened()
-        async with self._touching:
+        async with self._turn():
             self._end_loan(own)
             if marked:
                 await self._commit(own, together.RELEASE)
@@ -68,7 +68,7 @@ class BatchConnection(RunConnection):
             TransactionEnded: this is another transaction, or one of them is not ours any more.
             as `succeed`.
         """
-        async with self._touching:
+        async with self._turn():
             await self._commit(self._opened(), together.succeed(self._begun, leases))
 
     async def has_ended(self) -> bool:
@@ -78,7 +78,7 @@ class BatchConnection(RunConnection):
             StoreUnavailable: the connection cannot be used.
         """
         self._forget_loan()
-        async with self._touching:
+        async with self._turn():
             await self._ask("ROLLBACK")
         return bool(await self._tell(together.COMMITTED, self._begun))
 

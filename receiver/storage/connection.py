@@ -6,8 +6,8 @@ Our own statements go straight to asyncpg; the handler's session is bound to the
 import asyncio
 import math
 import time
-from collections.abc import Awaitable
-from contextlib import suppress
+from collections.abc import AsyncIterator, Awaitable
+from contextlib import asynccontextmanager, suppress
 from typing import Final, TypeVar
 
 import asyncpg
@@ -164,6 +164,20 @@ class SlotConnection:
             return await asked
         finally:
             self._answer_by = math.inf
+
+    @asynccontextmanager
+    async def _turn(self, *, over: bool = True) -> AsyncIterator[None]:
+        """Let nobody else ask.
+
+        Args:
+            over: the handler is done. A task that it left has the turn before us no longer than a commit may take.
+        """
+        turn = self._touching.acquire()
+        await (self._limited(turn) if over else turn)
+        try:
+            yield
+        finally:
+            self._touching.release()
 
     def _opened(self) -> OwnConnection:
         if self._own is None:

@@ -69,14 +69,17 @@ class RunConnection(SlotConnection):
         """A commit was left to the first statement of the next run."""
         return self._chain is not None and self._chain.waits
 
-    async def catch_up(self) -> None:
+    async def catch_up(self, *, over: bool = False) -> None:
         """Send the commit that was left to the next run's first statement, or hear of it; then this run has begun.
+
+        Args:
+            over: the handler of this run is done, and with it whoever limits the time of its statements.
 
         Raises:
             RunNotBegun: it has not.
             StoreUnavailable: the connection was cut.
         """
-        async with self._touching:
+        async with self._turn(over=over):
             await self._limited(self._linked().catch_up())
 
     async def once(self, lease: Lease, scope: str, key: str) -> bool | None:
@@ -120,7 +123,7 @@ class RunConnection(SlotConnection):
             asyncpg.PostgresError: Postgres refused the commit, for a deferred constraint for example.
         """
         own, chain = self._opened(), self._linked()
-        async with self._touching:
+        async with self._turn():
             check = self._end_loan(own)
             finish = elapsed > _INSTANT_SECONDS
             steps = outcomes.succeed(lease, following, check=check, finish=finish, skipped=skipped)
@@ -160,8 +163,10 @@ class RunConnection(SlotConnection):
             StoreUnavailable: the connection cannot be used.
         """
         self._forget_loan()
-        async with self._touching:
+        async with self._turn():
             own = self._opened()
+            if not own.alive:  # cut while somebody else had his turn
+                raise StoreUnavailable("the connection was cut")
             try:
                 if own.raw.is_in_transaction():
                     await own.say(outcomes.check(lease), ANSWER_SECONDS)

@@ -416,3 +416,27 @@ async def test_behind_one_that_gives_up_a_statement(shop: Shop, first: Odd, foll
     if first is goes_on_though_one_took_too_long:
         error = await shop.value("SELECT error FROM receiver.attempt")
         assert str(error).startswith("receiver.errors.TransactionAborted")
+
+
+async def asks_for_long(event: Event, tx: RawTransaction) -> None:
+    await asyncio.sleep(0)  # somebody begins to send the commit meanwhile, and waits for his turn
+    await tx.fetchval("SELECT pg_sleep($1)", 1.5)
+    await write(event, tx)
+
+
+async def leaves_what_asks_for_long(_event: Event, tx: RawTransaction) -> None:
+    LEFT.append(asyncio.create_task(tx.fetchval("SELECT pg_sleep($1)", 60)))
+    await asyncio.sleep(0.01)
+
+
+@pytest.mark.parametrize(("second", "outcome"), [(asks_for_long, SUCCEEDED), (leaves_what_asks_for_long, DEAD)])
+async def test_only_what_was_left_may_not_take_long(
+    shop: Shop, second: Odd, outcome: tuple[object, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("receiver.storage.connection._COMMIT_SECONDS", 0.3)
+    LEFT.clear()
+    row = Row(shop, write, second, write)
+    async with row.running():
+        await shop.until("SELECT NOT EXISTS (SELECT FROM receiver.dispatch WHERE state = 'leased')", seconds=20)
+    await asyncio.gather(*LEFT, return_exceptions=True)
+    assert await row.came_to() == [SUCCEEDED, outcome, SUCCEEDED]

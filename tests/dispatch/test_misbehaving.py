@@ -308,3 +308,39 @@ async def test_who_uses_its_connection_after_the_run_does_not_keep_others_from_i
         await shop.until_done()
     assert await shop.rows("SELECT DISTINCT state, attempts FROM receiver.dispatch") == [("succeeded", 1)]
     assert await shop.effects() == 4
+
+
+async def returns_while_a_task_asks(event: Event, tx: RawTransaction) -> None:
+    await write(event, tx)
+    ASKING.append(asyncio.create_task(tx.execute("SELECT pg_sleep(60)")))
+    await asyncio.sleep(0.01)  # it was sent
+
+
+async def raises_while_a_task_asks(event: Event, tx: RawTransaction) -> None:
+    await returns_while_a_task_asks(event, tx)
+    raise ValueError
+
+
+ASKING: list[asyncio.Task[str]] = []
+
+
+@pytest.mark.parametrize("batch", [1, 5])
+@pytest.mark.parametrize("function", [returns_while_a_task_asks, raises_while_a_task_asks])
+async def test_a_statement_that_was_left_does_not_hold_its_slot_for_ever(
+    shop: Shop, function: Function, batch: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody watches over its time: the handler has returned."""
+    monkeypatch.setattr("receiver.storage.connection._COMMIT_SECONDS", 0.3)
+    ASKING.clear()
+    for _ in range(2):
+        await shop.deliver("pay")
+    async with shop.working(one(function, batch=batch), concurrency=1):
+        await shop.until("SELECT count(*) = 0 FROM receiver.dispatch WHERE state <> 'dead'", seconds=20)
+        await shop.deliver("ship")
+        await shop.until_done()
+    await asyncio.gather(*ASKING, return_exceptions=True)
+    assert await shop.rows("SELECT DISTINCT handler, state, attempts, reason FROM receiver.dispatch ORDER BY 1") == [
+        ("pay", *WORN_OUT),
+        ("ship", "succeeded", 1, None),
+    ]
+    assert await shop.effects() == 1
