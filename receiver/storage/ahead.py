@@ -56,7 +56,7 @@ class Ahead:
         self._tail = b""
         """The last bytes that asyncpg was given."""
         self.disturbed = False
-        """By the answers to asyncpg, the transaction may have ended or failed. Whoever begins one sets it to False."""
+        """By the answers to asyncpg since `watch`, the transaction may have ended or failed."""
         self.said: Sequence[str] = ()
         """The status of each step that was done, such as `UPDATE 1`."""
 
@@ -80,6 +80,11 @@ class Ahead:
     def withdraw(self) -> None:
         """Send nothing of it, if nothing was sent."""
         self._wire.ahead = b""
+
+    def watch(self) -> None:
+        """Another transaction begins, of which nothing was heard yet."""
+        self.disturbed = False
+        self._tail = b""
 
     async def nothing(self, seconds: float | None = None) -> None:
         """Have asyncpg send what does nothing and is answered when all before it is.

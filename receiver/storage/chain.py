@@ -141,7 +141,7 @@ class Chain:
         said = self.ahead.said
         refusal = error if isinstance(error, asyncpg.PostgresError) and self.ahead.answered else None
         if COMMIT in self._steps[: len(said)]:
-            # Of a transaction that has failed without our knowing Postgres makes a rollback, and does not call it an error.
+            # A transaction that had failed without our knowing is rolled back, which Postgres does not call an error.
             undone = said[self._steps.index(COMMIT)] != "COMMIT"
             self._tell(asyncpg.InFailedSQLTransactionError("rolled back") if undone else None)
         elif refusal is not None:

@@ -25,7 +25,7 @@ class Loan:
         self._own = own
         self._owed = chain if chain.waits else None
         self._ahead = chain.ahead
-        self._ahead.disturbed = False
+        self._ahead.watch()
         self._turn = turn
         self._root: RootTransaction | None = None
         self._lent: Session | None = None

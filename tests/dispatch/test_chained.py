@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import text as sa_text
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
-from receiver.errors import LeaseLost, RunNotBegun
+from receiver.errors import LeaseLost, RunNotBegun, TransactionAborted
 from receiver.events import Event
 from receiver.handlers import Registry
 from receiver.storage.leases import Lease
@@ -167,3 +167,24 @@ async def test_what_must_not_simply_follow(shop: Shop) -> None:
         first: "succeeded",
     }
     assert await shop.value("SELECT count(*) FROM pg_stat_activity WHERE state LIKE 'idle in transaction%'") == 0
+
+
+@pytest.mark.parametrize("carried", [False, True])
+async def test_a_commit_that_comes_out_as_a_rollback(shop: Shop, carried: bool) -> None:
+    """Of a statement that was given up Postgres has said nothing yet when the commit is asked for."""
+    await shop.deliver()
+    await shop.deliver()
+    fate: list[asyncpg.PostgresError | None] = []
+    async with shop.leasing() as leasing, running(shop) as run:
+        first, second = await leasing.take(2)
+        await run.begin(first)
+        with pytest.raises(TimeoutError):
+            await run.lend_raw().execute("SELECT pg_sleep($1)", 60, timeout=0.01)
+        if carried:
+            await run.succeed(first, second, later=fate.append)
+            assert await run.lend_raw().fetchval("SELECT $1::int", 1) == 1
+        else:
+            with pytest.raises(TransactionAborted):
+                await run.succeed(first, second)
+    assert [type(refusal) for refusal in fate] == [asyncpg.InFailedSQLTransactionError] * carried
+    assert await shop.rows("SELECT DISTINCT state FROM receiver.dispatch") == [("leased",)]

@@ -226,7 +226,7 @@ async def test_it_notes_what_may_have_ended_or_failed_a_transaction(
     connection: Connection, ahead: Ahead, statements: str, disturbed: bool
 ) -> None:
     await begin(connection, ahead)
-    ahead.disturbed = False
+    ahead.watch()
     with suppress(asyncpg.PostgresError):
         await connection.execute(statements)
     assert ahead.disturbed is disturbed
@@ -241,6 +241,9 @@ def test_it_notes_so_however_the_answer_is_cut(answer: bytes) -> None:
         asyncpg.wire.data_received(done("UPDATE 1") + answer[:at])
         asyncpg.wire.data_received(answer[at:])
         assert asyncpg.ahead.disturbed, at
+        asyncpg.ahead.watch()
+        asyncpg.wire.data_received(ITS_OWN)
+        assert not asyncpg.ahead.disturbed, at
 
 
 def test_a_step_as_messages() -> None:
