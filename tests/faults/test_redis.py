@@ -17,7 +17,7 @@ from tests.ingress.ledger import Ledger, until
 from tests.ingress.serving import Serving
 
 Accounts = Mapping[str, Account]
-NEEDED = 1.0
+NEEDED = 2.0
 """Seconds in which an answer must be there, Redis or no Redis."""
 
 
