@@ -169,3 +169,16 @@ def is_cancelled() -> bool:
     """Whether our task was cancelled; by its handler, perhaps."""
     task = asyncio.current_task()
     return task is not None and task.cancelling() > 0
+
+
+async def meet_cancellation() -> None:
+    """Let a cancellation come that a handler has sent its task, which is ours, and has not waited for.
+
+    Else it would hit whatever waits next: the commit, or the record of what the handler raised.
+    """
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        try:
+            await asyncio.sleep(0)
+        except asyncio.CancelledError:
+            task.uncancel()

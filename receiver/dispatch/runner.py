@@ -10,7 +10,7 @@ from structlog.contextvars import bind_contextvars
 
 from receiver.dispatch import verdict
 from receiver.dispatch.before import Before, Ended
-from receiver.dispatch.call import Caller, is_cancelled, stops_us
+from receiver.dispatch.call import Caller, is_cancelled, meet_cancellation, stops_us
 from receiver.dispatch.confirm import Answer
 from receiver.dispatch.content import to_event
 from receiver.dispatch.line import Line
@@ -159,7 +159,8 @@ class Runner:
         """Begin the transaction; False if there is nothing to run."""
         if lease is self._begun:
             self._begun = None
-            return True
+            if self._connection.alive or self._connection.owes:
+                return True  # else a task that the handler before it left has cut it since
         return await self._reach.until_answered(lambda: self._enter(lease, handler, counted=counted))
 
     async def _enter(self, lease: Lease, handler: Handler, *, counted: bool) -> bool:
@@ -189,6 +190,7 @@ class Runner:
             self.call = None
             if self.left:  # nobody waits for this any more, and another slot has recorded it
                 raise asyncio.CancelledError
+            await meet_cancellation()
 
     async def _succeed(self, ended: Ended, line: Line) -> Lease | None:
         """Commit, and begin what is to be run next: in the same round trip, or with its first statement."""

@@ -190,6 +190,8 @@ class SlotConnection:
         return self._chain
 
     def _lent(self) -> Loan:
+        if not self.alive:
+            raise StoreUnavailable("the connection was cut")
         self._loan = Loan(self._opened(), self._touching, self._linked())
         return self._loan
 

@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import text as sa_text
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
-from receiver.errors import LeaseLost, RunNotBegun, TransactionAborted
+from receiver.errors import LeaseLost, RunNotBegun, StoreUnavailable, TransactionAborted
 from receiver.events import Event
 from receiver.handlers import Registry
 from receiver.storage.leases import Lease
@@ -188,3 +188,18 @@ async def test_a_commit_that_comes_out_as_a_rollback(shop: Shop, carried: bool) 
                 await run.succeed(first, second)
     assert [type(refusal) for refusal in fate] == [asyncpg.InFailedSQLTransactionError] * carried
     assert await shop.rows("SELECT DISTINCT state FROM receiver.dispatch") == [("leased",)]
+
+
+async def test_nothing_is_lent_of_a_connection_that_was_cut_behind_the_commit(shop: Shop) -> None:
+    """A task that the handler before left was in the middle of a statement, and SQLAlchemy has closed it for that."""
+    await shop.deliver()
+    await shop.deliver()
+    async with shop.leasing() as leasing, running(shop) as run:
+        first, second = await leasing.take(2)
+        await run.begin(first)
+        connection = await run.lend().connection()
+        assert await run.succeed(first, second)
+        await connection.invalidate()
+        for lend in (run.lend, run.lend_raw, run.lend_sync):
+            with pytest.raises(StoreUnavailable):
+                lend()

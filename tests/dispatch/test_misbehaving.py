@@ -167,6 +167,11 @@ async def cancels_and_returns(event: Event, tx: RawTransaction) -> None:
     task.cancel()
 
 
+async def cancels_and_raises(event: Event, tx: RawTransaction) -> None:
+    await cancels_and_returns(event, tx)
+    raise ValueError
+
+
 async def interrupts(event: Event, tx: RawTransaction) -> None:
     await write(event, tx)
     raise KeyboardInterrupt
@@ -179,7 +184,9 @@ async def swallows_its_timeout(event: Event, tx: RawTransaction) -> None:
 
 
 @pytest.mark.parametrize("batch", [1, 5])
-@pytest.mark.parametrize("function", [rolls_back_and_raises, cancels_its_task, interrupts, swallows_its_timeout])
+@pytest.mark.parametrize(
+    "function", [rolls_back_and_raises, cancels_its_task, cancels_and_raises, interrupts, swallows_its_timeout]
+)
 async def test_it_ends_dead_and_the_others_are_handled(shop: Shop, function: Function, batch: int) -> None:
     for _ in range(2):
         await shop.deliver("pay", "ship")
@@ -192,7 +199,6 @@ async def test_it_ends_dead_and_the_others_are_handled(shop: Shop, function: Fun
 
 @pytest.mark.parametrize("batch", [1, 5])
 async def test_who_returns_succeeds_though_its_task_is_cancelled(shop: Shop, batch: int) -> None:
-    """The slot's task ends with it, and another takes its place."""
     for _ in range(2):
         await shop.deliver("pay", "ship")
     async with shop.working(one(cancels_and_returns, batch=batch), concurrency=1):
