@@ -46,7 +46,7 @@ class Recorder:
             False if it has succeeded all the same: its commit went through, and only the answer was lost.
         """
         cut = not self._connection.alive
-        if verdict.spoiled(error):
+        if verdict.spoiled(error) or self._connection.committing:  # nobody may hear on it what became of the commit
             await self._connection.discard()
         if alone and await self._has_succeeded(lease):
             if self._connection.committing:

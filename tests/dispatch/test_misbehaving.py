@@ -350,3 +350,22 @@ async def test_a_statement_that_was_left_does_not_hold_its_slot_for_ever(
         ("ship", "succeeded", 1, None),
     ]
     assert await shop.effects() == 1
+
+
+async def test_what_is_committed_although_a_statement_was_left_is_told_as_a_success(shop: Shop) -> None:
+    """The commit was sent behind that statement, and asyncpg would not wait for its answer."""
+    left: list[asyncio.Task[object]] = []
+
+    async def leaves_a_statement(event: Event, tx: AsyncSession) -> None:
+        await ships(event, tx)
+        left.append(asyncio.create_task(tx.execute(text("SELECT 1"))))
+        await asyncio.sleep(0)
+
+    async with shop.working(one(leaves_a_statement, raw=False), concurrency=1):
+        for _ in range(5):
+            await shop.deliver("pay")
+        await shop.until_done()
+    await asyncio.gather(*left, return_exceptions=True)
+    succeeded = await shop.value("SELECT count(*) FROM receiver.dispatch WHERE state = 'succeeded'")
+    assert [shop.runs.heard.count(("pay", outcome)) for outcome in ("succeeded", "lost")] == [succeeded, 0]
+    assert await shop.effects() == succeeded
