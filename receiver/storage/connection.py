@@ -7,7 +7,7 @@ import asyncio
 import math
 import time
 from collections.abc import AsyncIterator, Awaitable
-from contextlib import asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from typing import Final, TypeVar
 
 import asyncpg
@@ -165,15 +165,17 @@ class SlotConnection:
         finally:
             self._answer_by = math.inf
 
-    @asynccontextmanager
-    async def _turn(self, *, over: bool = True) -> AsyncIterator[None]:
+    def _turn(self, *, over: bool = True) -> AbstractAsyncContextManager[None]:
         """Let nobody else ask.
 
         Args:
             over: the handler is done. A task that it left has the turn before us no longer than a commit may take.
         """
-        turn = self._touching.acquire()
-        await (self._limited(turn) if over else turn)
+        return self._limited_turn() if over and self._touching.locked() else self._touching
+
+    @asynccontextmanager
+    async def _limited_turn(self) -> AsyncIterator[None]:
+        await self._limited(self._touching.acquire())
         try:
             yield
         finally:

@@ -109,17 +109,26 @@ class _Loop:
         return getattr(self._loop, name)
 
     async def create_connection(self, factory: _Factory, *where: object, **more: object) -> _Ends:
-        await cast("_Opens", self._loop.create_connection)(partial(self._make, factory), *where, **more)
-        return self.made, self.made.protocol
+        return await self._opened(self._loop.create_connection, factory, *where, **more)
 
     async def create_unix_connection(self, factory: _Factory, *where: object, **more: object) -> _Ends:
-        await cast("_Opens", self._loop.create_unix_connection)(partial(self._make, factory), *where, **more)
-        return self.made, self.made.protocol
+        return await self._opened(self._loop.create_unix_connection, factory, *where, **more)
 
     async def start_tls(self, below: Wire, protocol: asyncio.Protocol, *how: object, **more: object) -> Wire:
         made = self._make(lambda: protocol)
         made.transport = await cast("_Opens", self._loop.start_tls)(below.transport, made, *how, **more)
         return made
+
+    async def _opened(self, opens: _Opens, factory: _Factory, *where: Any, **more: Any) -> _Ends:  # noqa: ANN401
+        try:
+            _, wire = await opens(partial(self._make, factory), *where, **more)
+        except BaseException:
+            # Cancelled, nobody waits for what asyncpg's protocol was to hear: it would be called an error, and whose?
+            waits = getattr(getattr(self.made, "protocol", None), "on_data", None)
+            if isinstance(waits, asyncio.Future):
+                waits.cancel()
+            raise
+        return wire, wire.protocol
 
     def _make(self, factory: _Factory) -> Wire:
         self.made = Wire(factory())

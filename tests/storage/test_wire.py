@@ -2,6 +2,7 @@
 
 import asyncio
 import datetime as dt
+import gc
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import suppress
@@ -112,6 +113,20 @@ async def test_a_statement_is_given_up(database_url: str) -> None:
         await connection.fetchval("SELECT pg_sleep(60)", timeout=0.05)
     assert await connection.fetchval("SELECT 1") == 1
     await connection.close()
+
+
+async def test_who_gives_up_connecting_leaves_no_error_behind(database_url: str) -> None:
+    """At whichever moment: what nobody waits for is told to the loop, which fails this test."""
+    for moment in range(40):
+        connecting = asyncio.create_task(connect(database_url, ssl="prefer"))
+        for _ in range(moment):
+            await asyncio.sleep(0)
+        connecting.cancel()
+        with suppress(asyncio.CancelledError):
+            await (await connecting).close()
+        del connecting
+        await asyncio.sleep(0.01)
+        gc.collect()
 
 
 async def test_one_that_was_made_otherwise_has_none(database_url: str) -> None:
