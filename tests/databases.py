@@ -11,10 +11,12 @@ from sqlalchemy.engine import make_url
 from receiver.storage import migrate
 from receiver.storage.engine import Connection
 
-_ALONE: Final = """
-SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity
-WHERE datname = current_database() AND pid <> pg_backend_pid()
+_OTHERS: Final = """
+SELECT string_agg(coalesce(nullif(application_name, ''), 'somebody'), ', ') FROM pg_stat_activity
+WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_type = 'client backend'
 """
+_GONE_SECONDS: Final = 0.5
+"""For the backends of programs that have just ended."""
 # What a test adds stands in `public`, or is its judge; and a server makes partitions. A table without pages was not
 # written to.
 _EMPTY: Final = """
@@ -139,13 +141,24 @@ async def _emptied(url: str) -> str:
     """Empty it; its shape after that, or why that cannot be told."""
     connection = await asyncpg.connect(url)
     try:
-        await connection.execute(_ALONE)
+        if others := await _others(connection):
+            return f"{others}: would come back, and write what is not this test's"
         await connection.execute(_EMPTY)
         return await _shape_of(connection)
     except asyncpg.InvalidSchemaNameError as error:
         return str(error)
     finally:
         await connection.close()
+
+
+async def _others(connection: Connection) -> object:
+    """Who is connected beside us, and stays."""
+    looks = int(_GONE_SECONDS / 0.01)
+    for _ in range(looks):
+        if await connection.fetchval(_OTHERS) is None:
+            break
+        await asyncio.sleep(0.01)
+    return await connection.fetchval(_OTHERS)
 
 
 async def _shape(url: str) -> str:
