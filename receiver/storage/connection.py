@@ -186,15 +186,20 @@ class SlotConnection:
             raise StoreUnavailable("the connection was cut")
         return self._own
 
+    def _living(self) -> OwnConnection:
+        """That which was opened, if nobody has cut it since."""
+        own = self._opened()
+        if not own.alive:
+            raise StoreUnavailable("the connection was cut")
+        return own
+
     def _linked(self) -> Chain:
         if self._chain is None:
             raise StoreUnavailable("the connection was cut")
         return self._chain
 
     def _lent(self) -> Loan:
-        if not self.alive:
-            raise StoreUnavailable("the connection was cut")
-        self._loan = Loan(self._opened(), self._touching, self._linked())
+        self._loan = Loan(self._living(), self._touching, self._linked())
         return self._loan
 
     def _end_loan(self, own: OwnConnection) -> bool:
@@ -203,8 +208,7 @@ class SlotConnection:
         self.emitted = loan is not None and loan.emitted
         self._by_session = loan is not None and loan.by_session
         untouched = loan is None or loan.end()
-        if not own.alive:
-            raise StoreUnavailable("the connection was cut")
+        self._living()
         if not untouched:
             raise TransactionAborted(ROLLED_BACK)
         if not own.raw.is_in_transaction():

@@ -129,7 +129,7 @@ class RunConnection(SlotConnection):
             steps = outcomes.succeed(lease, following, check=check, finish=finish, skipped=skipped)
             chain.owe(steps, partial(self._told, later))
             self.committing = True
-            # What answers a session would be taken for the answer to the commit; raw statements wait for their turn.
+            # While a session waits for an answer asyncpg sends nothing else; raw statements wait for their turn.
             if later is not None and not self.emitted and not self._by_session:
                 return True
             try:
@@ -164,9 +164,7 @@ class RunConnection(SlotConnection):
         """
         self._forget_loan()
         async with self._turn():
-            own = self._opened()
-            if not own.alive:  # cut while somebody else had his turn
-                raise StoreUnavailable("the connection was cut")
+            own = self._living()  # it may have been cut while somebody else had his turn
             try:
                 if own.raw.is_in_transaction():
                     await own.say(outcomes.check(lease), ANSWER_SECONDS)

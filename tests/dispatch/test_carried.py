@@ -373,7 +373,7 @@ async def leaves_a_statement(_event: Event, tx: AsyncSession) -> None:
 
 
 async def test_behind_one_that_leaves_a_statement_of_its_session(shop: Shop) -> None:
-    """Its commit is not left to another: what answers that statement would be taken for the answer to the commit."""
+    """Its commit is not left to another, whose first statement would find the connection busy with that one."""
     LEFT.clear()
     row = Row(shop, write, write)
     row.registry.on("stripe", name="leave", retry=ONCE)(leaves_a_statement)
