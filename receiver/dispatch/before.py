@@ -42,6 +42,8 @@ class Before:
         self._ended: Ended | None = None
         self._line: Line | None = None
         self._refusal: asyncpg.PostgresError | None = None
+        self.interrupted = False
+        """The last one was cut short by what was to be run behind it."""
 
     def is_of(self, lease: Lease) -> bool:
         """Whether it is the run of `lease`."""
@@ -66,7 +68,7 @@ class Before:
 
     async def settle(self) -> bool:
         """Find out what has become of it, if that is not known; False: it is not committed, which is recorded."""
-        ended = self._ended
+        ended, self.interrupted = self._ended, False
         if ended is None:
             return True
         if self._refusal is not None:
@@ -81,7 +83,8 @@ class Before:
         return committed
 
     def _interruption(self) -> Exception:
-        if self._connection.alive:
+        self.interrupted = self._connection.given_up
+        if self.interrupted:
             return CommitInterrupted("what was to be run behind the commit was cut short, and that with it")
         return StoreUnavailable("the answer to the commit did not come")
 

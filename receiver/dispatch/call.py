@@ -16,7 +16,7 @@ from receiver.dispatch.threads import HandlerThread
 from receiver.errors import HandlerError, HandlerTimedOut, RunNotBegun, StoreUnavailable
 from receiver.events import Event
 from receiver.handlers import Handler
-from receiver.storage.raw import MustHaveBegun, RawTransaction
+from receiver.storage.raw import RawTransaction
 from receiver.storage.sessions import Lender
 
 WATCHED: Final = 5.0
@@ -56,6 +56,10 @@ class Caller:
         patient = handler.options.timeout >= WATCHED  # the commit takes of its time
         return patient and self._quick.get(handler.name, False) and handler.name not in self._unfit
 
+    def spare(self, name: str) -> None:
+        """Never call the handler of that name while something is owed: it has cut short what was."""
+        self._unfit.add(name)
+
     async def call(self, handler: Handler, events: list[Event], connection: Lender) -> None:
         """Run the handler in the transaction that is open on `connection`; raises what it raises.
 
@@ -75,7 +79,7 @@ class Caller:
                 if handler.options.raw:
                     await self._call_raw(handler.name, cast("AnyRaw", handler.function), given, connection)
                 elif handler.is_async:
-                    await _call(cast("AnyAsync", handler.function), given, connection)
+                    await self._call_async(handler.name, cast("AnyAsync", handler.function), given, connection)
                 else:
                     await self._call_in_thread(handler, given, connection)
         except TimeoutError as error:
@@ -108,24 +112,28 @@ class Caller:
     async def _call_raw(self, name: str, function: AnyRaw, given: Given, connection: Lender) -> None:
         called = time.perf_counter()
         tx = connection.lend_raw()
-        if connection.owes:  # looked at again when the handler waits for something, or has returned
-            asyncio.get_running_loop().call_soon(self._pay, connection, tx)
-        try:
-            await function(given, tx)
-        except (Exception, MustHaveBegun):
-            if not tx.too_soon:
-                raise
-        if tx.too_soon:  # whatever the handler made of that
-            self._unfit.add(name)
-            await connection.catch_up()
-            tx = connection.lend_raw()
-            await function(given, tx)
+        self._watch(connection)
+        await function(given, tx)
         await tx.flush()
         self._quick[name] = bool(tx.carries) and time.perf_counter() - called < _QUICK
 
-    def _pay(self, connection: Lender, tx: RawTransaction) -> None:
+    async def _call_async(self, name: str, function: AnyAsync, given: Given, connection: Lender) -> None:
+        called = time.perf_counter()
+        session = connection.lend()
+        self._watch(connection)
+        await function(given, session)
+        if session.new or session.dirty or session.deleted:  # a flush of nothing costs a greenlet all the same
+            await session.flush()
+        self._quick[name] = time.perf_counter() - called < _QUICK
+
+    def _watch(self, connection: Lender) -> None:
+        """Look again when the handler waits for something, or has returned."""
+        if connection.owes:
+            asyncio.get_running_loop().call_soon(self._pay, connection)
+
+    def _pay(self, connection: Lender) -> None:
         """Others do not wait while a handler waits for something else than a statement."""
-        if connection.owes and tx.carries is None:
+        if connection.owes:
             self._paying = asyncio.create_task(_catch_up(connection), name="receiver-catch-up")
 
     async def _call_in_thread(self, handler: Handler, given: Given, connection: Lender) -> None:
@@ -136,13 +144,6 @@ class Caller:
         except BaseException:
             self.close()  # it may have been left inside the handler: the next one gets a thread of its own
             raise
-
-
-async def _call(function: AnyAsync, given: Given, connection: Lender) -> None:
-    session = connection.lend()
-    await function(given, session)
-    if session.new or session.dirty or session.deleted:  # a flush of nothing costs a greenlet all the same
-        await session.flush()
 
 
 async def _catch_up(connection: Lender) -> None:

@@ -116,7 +116,7 @@ class Runner:
         except BaseException as error:
             if self.left:
                 raise
-            if chained and await self._starts_over(error):
+            if chained and await self._starts_over(lease, error):
                 return lease
             ended.elapsed = time.perf_counter() - started
             if not await self._recorder.failed(lease, handler, error, ended.elapsed):
@@ -131,7 +131,7 @@ class Runner:
         if not run.skipped:
             await self.handle([run.lease], run.handler, answer)
 
-    async def _starts_over(self, error: BaseException) -> bool:
+    async def _starts_over(self, lease: Lease, error: BaseException) -> bool:
         """Whether a run that failed was not its own fault: its beginning, behind the commit of the one before, was.
 
         Settles what has become of the one before.
@@ -144,6 +144,8 @@ class Runner:
         if begun:
             return False
         committed = await self.before.settle()
+        if self.before.interrupted:
+            self._caller.spare(lease.handler)
         return not stops_us(error) and (begun is False or not committed)
 
     def succeeded(self, ended: Ended, *, emitted: bool = False) -> None:

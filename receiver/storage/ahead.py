@@ -7,28 +7,40 @@ of asyncpg included; and asyncpg, which hears of the failure as if it were its o
 """
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Final, Self, TypeAlias
 from uuid import UUID
+
+import asyncpg
 
 from receiver.storage.engine import Connection, Statement
 from receiver.storage.wire import Wire, wire_of
 
 Step: TypeAlias = tuple[str, *tuple[object, ...]]
 """The name of a prepared statement, or COMMIT or BEGIN, and values for `$1`, `$2` …: text, numbers, uuids or None."""
+Heard: TypeAlias = Callable[[asyncpg.PostgresError | None], None]
+"""Is called when something was answered: `said` tells what was done, the error why no more will be."""
 
 _NAMES: Final = {"COMMIT": b"receiver_commit", "BEGIN": b"receiver_begin"}
 _LENGTH: Final = struct.Struct("!I")
 _HEAD: Final = 5
 """Bytes of a message before its content: its kind, and its length without the kind."""
-_COMPLETE, _ERROR = b"CE"
+_COMPLETE, _ERROR, _ENDED = b"CEZ"
 _AT_ANY_TIME: Final = b"NSA"
 """Notices, settings and notifications are the answer to nothing: asyncpg gets them."""
 _DISTURBS: Final = (b"COMMIT\0", b"ROLLBACK\0", b"TRANSACTION\0", b"Z\0\0\0\5E", b"Z\0\0\0\5I")
 """In what PostgreSQL says: that a transaction was ended, to a savepoint perhaps, has failed, or is none. Values of rows
 may read so too."""
 _LONGEST: Final = max(len(part) for part in _DISTURBS)
+_READY: Final = b"Z\0\0\0\5"
+"""Ends each answer to asyncpg, but for one byte: the transaction's state."""
+_LENGTH_OF_READY: Final = len(_READY) + 1
+_LAST_WORDS: Final = frozenset({"FATAL", "PANIC"})
+
+
+def _nobody(_error: asyncpg.PostgresError | None) -> None:
+    """Hears nothing."""
 
 
 def messages(steps: Sequence[Step]) -> bytes:
@@ -50,6 +62,8 @@ class Ahead:
         self._nothing = nothing
         self._wire = wire
         self._wire.hear = self._heard
+        self._wire.lost = self._lose
+        self._heard_by: Heard = _nobody
         self._expected = 0
         self._part = b""
         """The beginning of a message whose end has not come."""
@@ -59,6 +73,8 @@ class Ahead:
         """By the answers to asyncpg since `watch`, the transaction may have ended or failed."""
         self.said: Sequence[str] = ()
         """The status of each step that was done, such as `UPDATE 1`."""
+        self.lost = False
+        """The connection is no more."""
 
     @classmethod
     async def on(cls, connection: Connection) -> Self:
@@ -71,11 +87,40 @@ class Ahead:
         """All that was sent is done, or was skipped since a step failed."""
         return not self._expected
 
-    def send(self, steps: Sequence[Step]) -> None:
-        """Let `steps` go out with what asyncpg sends next, which must have a Sync."""
+    @property
+    def waits(self) -> bool:
+        """What was to be sent is not out."""
+        return bool(self._wire.ahead)
+
+    @property
+    def quiet(self) -> bool:
+        """Nobody waits for an answer to asyncpg: it sends what it is asked to send next."""
+        return not self._wire.asked
+
+    @property
+    def given_up(self) -> bool:
+        """Since `send`, whoever waits for an answer has had it cancelled, or has closed the connection."""
+        return self._wire.given_up
+
+    def cut(self) -> None:
+        """Close the connection; nobody has given anything up."""
+        self._wire.transport.abort()
+
+    def send(self, steps: Sequence[Step], heard_by: Heard = _nobody) -> None:
+        """Let `steps` go out with what asyncpg sends next, whoever asks it to."""
         self.said = ()
+        self._heard_by = heard_by
+        self._wire.given_up = False
         self._expected = len(steps)
         self._wire.ahead = messages(steps)
+
+    def send_now(self) -> None:
+        """Send it by itself; asyncpg's next message then waits for the answer."""
+        self._wire.send_ahead()
+
+    def stop(self) -> None:
+        """Let nothing go out behind it."""
+        self._wire.shut()
 
     def withdraw(self) -> None:
         """Send nothing of it, if nothing was sent."""
@@ -96,44 +141,68 @@ class Ahead:
 
     def _heard(self, data: bytes) -> bytes:
         """Keep what answers us; the rest is asyncpg's, and all of it while our steps are not out."""
-        rest = self._hear(data) if self._expected and not self._wire.ahead else data
+        ours = self._wire.holds or (self._expected and not self._wire.ahead)
+        rest = self._hear(data) if ours else data
         if rest:
             self._look(rest)
         return rest
 
     def _look(self, data: bytes) -> None:
-        """Note whether `data` disturbs, or its beginning together with what came before."""
-        if not self.disturbed:
-            heard = self._tail + data
-            self._tail = heard[-_LONGEST:]
-            self.disturbed = any(part in heard for part in _DISTURBS)
+        """Note whether `data` disturbs, and whether all is answered; its beginning goes with what came before."""
+        heard = self._tail + data
+        self._tail = heard[-_LONGEST:]
+        self._wire.asked = heard[-_LENGTH_OF_READY:-1] != _READY
+        self.disturbed = self.disturbed or any(part in heard for part in _DISTURBS)
 
     def _hear(self, data: bytes) -> bytes:
         """Take out our answers; what is left is asyncpg's."""
-        if self._expected == len(_USUAL) and not self._part and data.startswith(_USUALLY):
+        if self._expected == len(_USUAL) and not self._part and data.startswith(_USUALLY) and not self._wire.holds:
             self._expected, self.said = 0, (*self.said, *_USUAL)
+            self._heard_by(None)
             return data[len(_USUALLY) :]
         data, self._part = self._part + data, b""
-        at, others, said = 0, b"", [*self.said]
-        while self._expected and len(data) >= at + _HEAD:
-            kind = data[at]
+        at, others = 0, b""
+        while (self._expected or self._wire.holds) and len(data) >= at + _HEAD:
             end = at + 1 + _LENGTH.unpack_from(data, at + 1)[0]
-            if kind == _ERROR:
-                self._expected = 0  # what comes behind it was skipped
-                break
             if len(data) < end:
                 break
-            if kind == _COMPLETE:
-                self._expected -= 1
-                said.append(data[at + _HEAD : end - 1].decode())
-            elif kind in _AT_ANY_TIME:
+            if data[at] == _ERROR and not self._wire.holds:
+                self._ended_by(data[at + _HEAD : end])  # and so is asyncpg's statement, which was skipped
+                break
+            if data[at] in _AT_ANY_TIME:
                 others += data[at:end]
+            else:
+                self._take(data[at], data[at + _HEAD : end])
             at = end
-        self.said = said
-        if self._expected:
+        if self._expected or self._wire.holds:
             self._part = data[at:]
             return others
         return others + data[at:]
+
+    def _take(self, kind: int, content: bytes) -> None:
+        """One message that answers us."""
+        if kind == _COMPLETE and self._expected:
+            self._expected -= 1
+            self.said = [*self.said, content[:-1].decode()]
+            self._heard_by(None)
+        elif kind == _ERROR:
+            self._ended_by(content)
+        elif kind == _ENDED:
+            self._wire.release()
+
+    def _lose(self) -> None:
+        self.lost = True
+        self._heard_by(None)
+
+    def _ended_by(self, fields: bytes) -> None:
+        self._expected = 0
+        self._heard_by(_error(fields))
+
+
+def _error(fields: bytes) -> asyncpg.PostgresError | None:
+    """What an ErrorResponse says; None if it is the last word of a session, which answers nothing."""
+    said = {field[:1].decode(): field[1:].decode(errors="replace") for field in fields.split(b"\0")}
+    return None if said.get("V") in _LAST_WORDS else asyncpg.PostgresError.new(said)
 
 
 @lru_cache(maxsize=8)

@@ -1,7 +1,7 @@
 """What ends one run and begins the next, as one message: sent by itself, or ahead of the next one's first statement."""
 
+import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import suppress
 from typing import Final, TypeAlias, TypeVar
 
 import asyncpg
@@ -24,7 +24,7 @@ _NOT_BEGUN: Final = "the run has not begun; nothing that it wrote counts, and it
 
 
 class Chain:
-    """Sends, for one connection, what is owed to it.
+    """What is owed to one connection: it goes out with whatever asyncpg sends next on it.
 
     Args:
         own: the connection.
@@ -36,13 +36,19 @@ class Chain:
         self.ahead = ahead
         self._steps: Sequence[Step] = ()
         self._told: Told | None = None
-        self.waits = False
-        """Something is owed and not sent."""
+        self._or_cut = False
+        self._refusal: asyncpg.PostgresError | None = None
+        self._heard = asyncio.Event()
         self.begun: bool | None = True
         """Whether what was owed last has begun a run; None: we have not heard, or may never."""
 
+    @property
+    def waits(self) -> bool:
+        """Something is owed and not sent."""
+        return self.ahead.waits
+
     def owe(self, steps: Sequence[Step], told: Told | None = None) -> None:
-        """Let `steps` be sent, by one of the methods below.
+        """Let `steps` be sent with what is asked next.
 
         Args:
             steps: a commit, a beginning, or one behind the other.
@@ -50,24 +56,25 @@ class Chain:
         """
         self._steps = steps
         self._told = told
-        self.waits = True
+        self._or_cut = False
+        self._refusal = None
         self.begun = None
+        self.ahead.send(steps, self._hear)
 
     async def pay(self, seconds: float | None = None) -> None:
         """Send by itself what is owed.
 
         Args:
-            seconds: to wait for the answer; None: as long as it takes.
+            seconds: to wait; None: as long as it takes.
 
         Raises:
             StoreUnavailable: the connection was cut; what was done of it is unknown.
             asyncpg.PostgresError: a step failed, and what is behind it was skipped.
         """
-        self._send()
-        await self._sync(seconds)
+        await self._own.heard(self.ahead.nothing(seconds))
 
     async def catch_up(self) -> None:
-        """The same, unless it was sent, and whoever did that has not waited for the answer: then this does.
+        """The same without asyncpg, which may be asked for something meanwhile; or wait for the answer if it was sent.
 
         What comes then stands in a run that has begun.
 
@@ -75,13 +82,14 @@ class Chain:
             RunNotBegun: it does not.
             StoreUnavailable: as `pay`.
         """
-        refusal: Exception | None = None
-        if self.begun is None:
-            try:
-                await (self.pay() if self.waits else self._sync())
-            except asyncpg.PostgresError as error:
-                refusal = error
-        self.check(refusal)
+        if self.waits:
+            self.ahead.send_now()
+        while self.begun is None:
+            if self.ahead.lost or not self._own.alive:
+                raise StoreUnavailable("Postgres cut the connection")
+            self._heard = asyncio.Event()
+            await self._heard.wait()
+        self.check(self._refusal)
 
     async def carry(self, ask: Callable[[], Awaitable[_T]]) -> _T:
         """Send what is owed ahead of a statement.
@@ -92,20 +100,18 @@ class Chain:
         Raises:
             RunNotBegun: what was owed has failed, and the statement has no effect.
         """
-        self._send()
         try:
             result = await self._own.heard(ask())
-        except StoreUnavailable:
-            self._hear()
-            raise
         except Exception as error:
-            await self._hear_late(error)
             if self.begun is False:
                 self.check(error)
             raise
-        self._hear()
         self.check()
         return result
+
+    def begin_or_cut(self) -> None:
+        """If the run has not begun, cut the connection as soon as that is heard: nothing else stops a session."""
+        self._or_cut = True
 
     def check(self, error: Exception | None = None) -> None:
         """Raise RunNotBegun because of `error`, unless the run has begun."""
@@ -115,41 +121,27 @@ class Chain:
     def forget(self) -> None:
         """Tell nobody any more, and send nothing that was not sent."""
         self._told = None
+        self._heard.set()
         self.ahead.withdraw()
 
-    def _send(self) -> None:
-        self.waits = False
-        self.ahead.send(self._steps)
-
-    async def _sync(self, seconds: float | None = None) -> None:
-        try:
-            await self._own.heard(self.ahead.nothing(seconds))
-        except Exception as error:
-            self._hear(error)
-            raise
-        self._hear()
-
-    async def _hear_late(self, error: Exception) -> None:
-        """As `_hear`; but if the statement was not sent, for its values perhaps, nobody has asked for answers yet."""
-        self._hear(error)
-        if self.begun is None and self._own.alive:
-            with suppress(asyncpg.PostgresError):
-                await self._sync()
-
-    def _hear(self, error: Exception | None = None) -> None:
-        """Take note of what was answered; `error` ended that, or the statement behind it."""
+    def _hear(self, refusal: asyncpg.PostgresError | None) -> None:
+        """Take note of what was answered; `refusal` ended it."""
+        self._heard.set()
+        self._refusal = refusal
         said = self.ahead.said
-        refusal = error if isinstance(error, asyncpg.PostgresError) and self.ahead.answered else None
         if COMMIT in self._steps[: len(said)]:
             # A transaction that had failed without our knowing is rolled back, which Postgres does not call an error.
             undone = said[self._steps.index(COMMIT)] != "COMMIT"
             self._tell(asyncpg.InFailedSQLTransactionError("rolled back") if undone else None)
-        elif refusal is not None:
+        elif refusal is not None and not (self.ahead.given_up and isinstance(refusal, asyncpg.QueryCanceledError)):
             self._tell(refusal)
         if len(said) == len(self._steps):
             self.begun = said[-1] == _BEGUN
-        elif self.ahead.answered:
+        elif refusal is not None:
             self.begun = False
+        if self._or_cut and self.begun is False:
+            self.ahead.stop()
+            asyncio.get_running_loop().call_soon(self._own.raw.terminate)
 
     def _tell(self, refusal: asyncpg.PostgresError | None) -> None:
         told, self._told = self._told, None

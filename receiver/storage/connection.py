@@ -8,6 +8,7 @@ import math
 import time
 from collections.abc import AsyncIterator, Awaitable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from contextvars import ContextVar
 from typing import Final, TypeVar
 
 import asyncpg
@@ -32,6 +33,8 @@ ANSWER_SECONDS: Final = 10.0
 """For what is answered at once."""
 _COMMIT_SECONDS: Final = 60.0
 _NO_SAVEPOINT: Final = (asyncpg.InvalidSavepointSpecificationError, asyncpg.NoActiveSQLTransactionError)
+_opens: Final = ContextVar("_opens", default=False)
+"""A slot asks for a connection, and not somebody to whom one was lent."""
 _IDLE_PART: Final = 0.75
 """Of a lease: a frozen worker's transaction must end, and free its dispatch, before the lease does."""
 
@@ -52,10 +55,17 @@ def run_engine(url: str, *, size: int, lease_seconds: float, wait_for_disk: bool
     }
     if not wait_for_disk:
         settings["synchronous_commit"] = "off"
-    engine = make_engine(url, name="receiver-worker", size=size, settings=settings, connect=connect)
+    engine = make_engine(url, name="receiver-worker", size=size, settings=settings, connect=_connect)
     # What handlers write is the merchant's: it has no place in the error texts of attempts.
     engine.sync_engine.hide_parameters = True
     return engine
+
+
+async def _connect(*where: object, **more: object) -> Connection:
+    # A handler whose connection was cut could else go on by way of SQLAlchemy, which would take another: in autocommit.
+    if not _opens.get():
+        raise asyncpg.InterfaceError("the connection with the run's transaction is gone, and no other will do")
+    return await connect(*where, **more)
 
 
 class SlotConnection:
@@ -69,8 +79,6 @@ class SlotConnection:
         self._engine = engine
         self.emitted = False
         """The last run has emitted something that handlers want."""
-        self._by_session = False
-        """The last run's handler had a session. A task that it left may be waiting for an answer by it."""
         self._own: OwnConnection | None = None
         self._chain: Chain | None = None
         self._loan: Loan | None = None
@@ -93,7 +101,11 @@ class SlotConnection:
         if self.alive:
             return
         await self.discard()
-        self._own = await OwnConnection.open(self._engine, _prepare)
+        asked = _opens.set(True)
+        try:
+            self._own = await OwnConnection.open(self._engine, _prepare)
+        finally:
+            _opens.reset(asked)
         self._chain = Chain(self._own, await self._heard(Ahead.on(self._own.raw)))
         for end in self._orphans:
             await self._ask(end)
@@ -116,12 +128,7 @@ class SlotConnection:
         if self._loan is None or self._touching.locked() or self._own is None:
             return
         async with self._touching:
-            try:
-                # Through SQLAlchemy, whose adapter lets one statement at a time onto the connection.
-                self._loan.open_root()
-                await self._own.asynchronous.exec_driver_sql("SELECT 1")
-            except UNREACHABLE:
-                return
+            await self._loan.ask_nothing()
 
     def cut_if_late(self, now: float) -> None:
         """Cut the connection if the answer to a commit has been waited for too long. To be called now and then.
@@ -129,8 +136,8 @@ class SlotConnection:
         Args:
             now: seconds of the monotonic clock.
         """
-        if now > self._answer_by and self._own is not None:
-            self._own.raw.terminate()
+        if now > self._answer_by and self._chain is not None:
+            self._chain.ahead.cut()
 
     async def discard(self) -> None:
         """Close the connection for good; Postgres rolls back what was not committed.
@@ -206,7 +213,6 @@ class SlotConnection:
         """Take back what was lent; whether Postgres must be asked if the transaction is still ours and unharmed."""
         loan, self._loan = self._loan, None
         self.emitted = loan is not None and loan.emitted
-        self._by_session = loan is not None and loan.by_session
         untouched = loan is None or loan.end()
         self._living()
         if not untouched:

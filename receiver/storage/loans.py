@@ -1,13 +1,14 @@
 """What a run's handler is lent of its transaction, and how it is taken back."""
 
 import asyncio
+from contextlib import suppress
 
 from sqlalchemy.engine import RootTransaction
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session
 
 from receiver.storage.chain import Chain
-from receiver.storage.own import OwnConnection
+from receiver.storage.own import UNREACHABLE, OwnConnection
 from receiver.storage.raw import RawTransaction
 from receiver.storage.sessions import emitted, lend, lend_sync, take_back
 
@@ -33,14 +34,16 @@ class Loan:
 
     def session(self) -> AsyncSession:
         """For a coroutine function."""
-        self.open_root()
+        if self._owed is not None:
+            self._owed.begin_or_cut()
+        self._open_root()
         session = lend(self._own.asynchronous)
         self._lent = session.sync_session
         return session
 
     def sync_session(self) -> Session:
         """For a plain function, which runs in a thread."""
-        self.open_root()
+        self._open_root()
         self._lent = lend_sync(self._own.sync)
         return self._lent
 
@@ -49,18 +52,14 @@ class Loan:
         self._raw = RawTransaction(self._own.raw, self._turn, self.session, self._owed)
         return self._raw
 
-    def open_root(self) -> None:
-        """Let SQLAlchemy know of the transaction, in which it would else begin one of its own.
+    async def ask_nothing(self) -> None:
+        """Have Postgres answer, through SQLAlchemy: its adapter lets one statement at a time onto the connection.
 
-        It has done so already where a task that an earlier handler left has used the connection since.
+        Whether it did, and what it says, does not matter.
         """
-        if self._root is None:
-            self._root = self._own.sync.get_transaction() or self._own.sync.begin()
-
-    @property
-    def by_session(self) -> bool:
-        """The handler has or had a session."""
-        return self._lent is not None
+        with suppress(*UNREACHABLE):
+            self._open_root()
+            await self._own.asynchronous.exec_driver_sql("SELECT 1")
 
     @property
     def emitted(self) -> bool:
@@ -71,6 +70,14 @@ class Loan:
     def doubtful(self) -> bool:
         """The handler may have ended the transaction, or gone on in one that had failed, without our knowing."""
         return self._ahead.disturbed
+
+    def _open_root(self) -> None:
+        """Let SQLAlchemy know of the transaction, in which it would else begin one of its own.
+
+        It has done so already where a task that an earlier handler left has used the connection since.
+        """
+        if self._root is None:
+            self._root = self._own.sync.get_transaction() or self._own.sync.begin()
 
     def end(self) -> bool:
         """Take it back; whether nobody had ended the transaction behind our back. Sends nothing to Postgres."""

@@ -26,10 +26,6 @@ def may_end(query: str) -> bool:
     return _ENDS.search(query) is not None
 
 
-class MustHaveBegun(BaseException):
-    """The handler wants something that needs a run which has begun. It is to be called again in one."""
-
-
 class RawTransaction:
     """The transaction of one run, as asyncpg sees it: `$1` for parameters, rows as `asyncpg.Record`.
 
@@ -57,9 +53,7 @@ class RawTransaction:
         self._session: AsyncSession | None = None
         self._savepoints = 0
         self.carries: bool | None = None
-        """What the handler did first was a statement that can carry the run's beginning; None: it did nothing yet."""
-        self.too_soon = False
-        """The handler wanted something that needs a run which has begun, and is to be called again in one."""
+        """What the handler did first was something that can carry the run's beginning; None: it did nothing yet."""
 
     async def execute(self, query: str, *values: object, timeout: float | None = None) -> str:  # noqa: ASYNC109
         """Run one statement, or several without values; the status of the last, such as `UPDATE 1`.
@@ -105,11 +99,7 @@ class RawTransaction:
     def session(self) -> AsyncSession:
         """A session in the same transaction, the same one each time, for `receiver.emit` or a part with the ORM."""
         self._lent()
-        self._first(carries=False)
-        if self._chain is not None and not self._chain.begun:
-            self.too_soon = True
-            self.end()
-            raise MustHaveBegun
+        self._first(carries=True)
         if self._session is None:
             self._session = self._make_session()
         return self._session

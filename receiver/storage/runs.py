@@ -69,6 +69,12 @@ class RunConnection(SlotConnection):
         """A commit was left to the first statement of the next run."""
         return self._chain is not None and self._chain.waits
 
+    @property
+    def given_up(self) -> bool:
+        """If nothing is heard of a commit, it is the doing of who had the connection since: Postgres has not cut it."""
+        own, chain = self._own, self._chain
+        return own is not None and chain is not None and (not own.raw.is_closed() or chain.ahead.given_up)
+
     async def catch_up(self, *, over: bool = False) -> None:
         """Send the commit that was left to the next run's first statement, or hear of it; then this run has begun.
 
@@ -129,8 +135,8 @@ class RunConnection(SlotConnection):
             steps = outcomes.succeed(lease, following, check=check, finish=finish, skipped=skipped)
             chain.owe(steps, partial(self._told, later))
             self.committing = True
-            # While a session waits for an answer asyncpg sends nothing else; raw statements wait for their turn.
-            if later is not None and not self.emitted and not self._by_session:
+            # A task that the handler left may wait for an answer by its session: asyncpg sends nothing else until then.
+            if later is not None and not self.emitted and chain.ahead.quiet:
                 return True
             try:
                 await self._limited(chain.pay())

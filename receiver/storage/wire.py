@@ -7,7 +7,7 @@ loop's methods: it is given one that puts a `Wire` into each, and is in everythi
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable
 from functools import partial
-from typing import Any, TypeAlias, cast
+from typing import Any, Final, TypeAlias, cast
 from weakref import WeakKeyDictionary
 
 import asyncpg
@@ -18,6 +18,16 @@ _Factory: TypeAlias = Callable[[], asyncio.Protocol]
 _Ends: TypeAlias = tuple["Wire", asyncio.Protocol]
 """What asyncpg takes for its transport, and its own protocol."""
 _Opens: TypeAlias = Callable[..., Awaitable[Any]]
+
+_SKIPPED: Final = b"BCDEHPS"
+"""The first byte of the messages that PostgreSQL skips from a failure on to the next Sync: those of the extended query
+protocol. A simple query is skipped too, but then nobody answers it."""
+_SYNC: Final = b"S\0\0\0\4"
+_TERMINATE: Final = ord(b"X")
+
+
+def _nobody() -> None:
+    """Hears nothing."""
 
 
 class Wire(asyncio.Protocol):
@@ -33,18 +43,71 @@ class Wire(asyncio.Protocol):
         """Until there is a connection."""
         self.ahead = b""
         """Goes out in front of what asyncpg writes next: one system call, and Postgres is woken once."""
+        self.asked = False
+        """Something was written that was not answered since. Who hears takes it back."""
+        self.given_up = False
+        """Whoever waits for an answer has had it cancelled, or has closed the connection. Who sends takes it back."""
         self.hear: Callable[[bytes], bytes] = bytes
         """Gets what comes; returns what asyncpg is to have of it: all, until somebody else listens."""
+        self.lost: Callable[[], None] = _nobody
+        """Hears that the connection is no more."""
+        self._held: list[bytes] | None = None
+        """What asyncpg has written since `send_ahead`."""
+
+    @property
+    def holds(self) -> bool:
+        """What went ahead by itself was not answered yet; nothing of asyncpg's is sent."""
+        return self._held is not None
 
     def write(self, data: bytes) -> None:
         """Write what asyncpg has to say."""
-        if self.ahead:
+        self.asked = True
+        if self.ahead or self._held is not None:
+            self._write_behind(data)
+        else:
+            self.transport.write(data)
+
+    def _write_behind(self, data: bytes) -> None:
+        if data[0] == _TERMINATE:
+            self.ahead = b""
+            self.transport.write(data)
+        elif self._held is not None:
+            self._held.append(data)
+        elif data[0] in _SKIPPED:
             data, self.ahead = b"".join((self.ahead, data)), b""
+            self.transport.write(data)
+        else:
+            self.send_ahead()
+            self.write(data)
+
+    def send_ahead(self) -> None:
+        """Send what is ahead by itself, without a word to asyncpg; what that writes meanwhile is held back."""
+        data, self.ahead, self._held = self.ahead + _SYNC, b"", []
         self.transport.write(data)
+
+    def release(self) -> None:
+        """Send what was held back."""
+        held, self._held = self._held, None
+        if held:
+            self.transport.write(b"".join(held))
+
+    def shut(self) -> None:
+        """Send nothing of asyncpg's any more: the connection is about to be cut."""
+        self._held = []
 
     def writelines(self, parts: Iterable[bytes]) -> None:
         """The same in parts."""
         self.write(b"".join(parts))
+
+    def close(self) -> None:
+        """Asyncpg waits for nothing any more."""
+        self.given_up = True
+        self.transport.close()
+
+    def abort(self) -> None:
+        """The same at once."""
+        self.given_up = True
+        self.transport.abort()
 
     def set_protocol(self, protocol: asyncio.Protocol) -> None:
         """Who has agreed on encryption gives way to who speaks."""
@@ -70,6 +133,7 @@ class Wire(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Pass it on."""
+        self.lost()
         self.protocol.connection_lost(exc)
 
     def pause_writing(self) -> None:
@@ -88,7 +152,7 @@ async def connect(*where: object, **more: object) -> Connection:
     """As `asyncpg.connect`, and with a `Wire`."""
     loop = _Loop()
     connection: Connection = await cast("_Opens", asyncpg.connect)(*where, **more, loop=loop)
-    _wires[connection] = loop.made
+    _wires[connection] = loop.wire = loop.made
     return connection
 
 
@@ -104,6 +168,8 @@ class _Loop:
         self._loop = asyncio.get_running_loop()
         self.made = cast("Wire", None)
         """The last one: of a connection that is encrypted in the end, or was tried in vain at first, there are more."""
+        self.wire: Wire | None = None
+        """Of the connection, once it is there. asyncpg makes another one then to have it cancel a statement."""
 
     def __getattr__(self, name: str) -> Any:  # noqa: ANN401
         return getattr(self._loop, name)
@@ -120,6 +186,8 @@ class _Loop:
         return made
 
     async def _opened(self, opens: _Opens, factory: _Factory, *where: Any, **more: Any) -> _Ends:  # noqa: ANN401
+        if self.wire is not None:
+            self.wire.given_up = True
         try:
             _, wire = await opens(partial(self._make, factory), *where, **more)
         except BaseException:

@@ -145,8 +145,10 @@ class Runner(Party):
                 self._leases.append(following)
                 return
             await self._write(following)
+            await self._connection.catch_up(over=True)  # who has a session is told nothing: its connection is cut
         except (*FAILED, RunNotBegun) as error:
             self._leases.append(following)
+            await self._connection.open()
             if not fate and self.session.hurt:
                 await self._fail(lease, CUT)
             elif fate != [None] or not (self.session.hurt or isinstance(error, RunNotBegun)):
@@ -170,14 +172,14 @@ class Runner(Party):
 
     async def _handle(self, lease: Lease) -> None:
         self.run = lease
-        if lease.epoch % 2:
-            await self._write(lease)
-        else:  # its commit is not left to another
-            key = {"event_id": lease.event_id, "handler": lease.handler, "epoch": lease.epoch}
-            await self._connection.lend().execute(EFFECT, key)
+        await self._write(lease)
 
     async def _write(self, lease: Lease) -> None:
-        await self._connection.lend_raw().execute(EFFECT_RAW, lease.event_id, lease.handler, lease.epoch)
+        if lease.epoch % 2:
+            await self._connection.lend_raw().execute(EFFECT_RAW, lease.event_id, lease.handler, lease.epoch)
+        else:
+            key = {"event_id": lease.event_id, "handler": lease.handler, "epoch": lease.epoch}
+            await self._connection.lend().execute(EFFECT, key)
 
     def _of_run(self) -> Lease:
         assert self.run is not None

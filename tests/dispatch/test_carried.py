@@ -31,14 +31,22 @@ UPDATE receiver.dispatch SET due_at = now() - make_interval(secs => $2), lane = 
 """
 LEARNING = 20
 """Runs from which a slot has learned that the handler begins with a statement, and that many may be leased ahead."""
-Odd: TypeAlias = Callable[[Event, RawTransaction], Awaitable[None]]
+Lent: TypeAlias = RawTransaction | AsyncSession
+Odd: TypeAlias = Callable[[Event, Lent], Awaitable[None]]
 
 
-async def write(event: Event, tx: RawTransaction, note: str = "") -> None:
-    await tx.execute(EFFECT, event.id, event.handler, note)
+async def ask(tx: Lent, query: str, *values: object) -> None:
+    if isinstance(tx, AsyncSession):
+        await (await tx.connection()).exec_driver_sql(query, values)
+    else:
+        await tx.execute(query, *values)
 
 
-async def is_refused(event: Event, tx: RawTransaction) -> None:
+async def write(event: Event, tx: Lent, note: str = "") -> None:
+    await ask(tx, EFFECT, event.id, event.handler, note)
+
+
+async def is_refused(event: Event, tx: Lent) -> None:
     """Postgres will not commit it."""
     await write(event, tx, "refused")
 
@@ -53,6 +61,7 @@ class Row:
         timeout: float | None = None,
         retry: RetryPolicy = ONCE,
         lanes: bool = False,
+        raw: bool = True,
     ) -> None:
         self._shop = shop
         self._odd = odd
@@ -61,7 +70,10 @@ class Row:
         self.called: list[int] = []
         """Which of `odd` was called, in order."""
         self.registry = Registry(retry=retry)
-        self.registry.on("stripe", name="pay", raw=True, timeout=timeout)(self._pay)
+        if raw:
+            self.registry.on("stripe", name="pay", raw=True, timeout=timeout)(self._pay)
+        else:
+            self.registry.on("stripe", name="pay", timeout=timeout)(self._pay_by_session)
 
     async def run(self) -> None:
         async with self.running():
@@ -97,6 +109,12 @@ class Row:
         return [found[event_id] for event_id in self.events]
 
     async def _pay(self, event: Event, tx: RawTransaction) -> None:
+        await self._run(event, tx)
+
+    async def _pay_by_session(self, event: Event, tx: AsyncSession) -> None:
+        await self._run(event, tx)
+
+    async def _run(self, event: Event, tx: Lent) -> None:
         if event.id not in self.events:
             await write(event, tx)
             return
@@ -105,35 +123,43 @@ class Row:
         await self._odd[number](event, tx)
 
 
+def below(tx: Lent) -> RawTransaction:
+    """Of handlers that are for raw ones alone."""
+    assert isinstance(tx, RawTransaction)
+    return tx
+
+
+by_raw_and_session = pytest.mark.parametrize("raw", [True, False], ids=["raw", "session"])
 SUCCEEDED = ("succeeded", None, 1)
 DEAD = ("dead", "attempts_exhausted", 0)
 
 
-async def gathers(event: Event, tx: RawTransaction) -> None:
+async def gathers(event: Event, tx: Lent) -> None:
     async def nothing() -> None: ...
 
     await asyncio.gather(write(event, tx), nothing())
 
 
-async def writes_though_it_failed(event: Event, tx: RawTransaction) -> None:
+async def writes_though_it_failed(event: Event, tx: Lent) -> None:
     with suppress(Exception):
         await asyncio.sleep(0)
     await write(event, tx)
 
 
-async def writes_by_session_though_it_failed(event: Event, tx: RawTransaction) -> None:
+async def writes_by_session_though_it_failed(event: Event, tx: Lent) -> None:
     with suppress(Exception):
         await asyncio.sleep(0)
-    await tx.session().execute(text("INSERT INTO effect VALUES (:id, 'pay')"), {"id": event.id})
+    session = tx if isinstance(tx, AsyncSession) else tx.session()
+    await session.execute(text("INSERT INTO effect VALUES (:id, 'pay')"), {"id": event.id})
 
 
-async def writes_twice_whatever_happens(event: Event, tx: RawTransaction) -> None:
+async def writes_twice_whatever_happens(event: Event, tx: Lent) -> None:
     with suppress(Exception):
-        await tx.fetchval("SELECT 1")
+        await ask(tx, "SELECT 1")
     await write(event, tx)
 
 
-async def nothing_at_first(event: Event, tx: RawTransaction) -> None:
+async def nothing_at_first(event: Event, tx: Lent) -> None:
     await asyncio.sleep(0)
     await write(event, tx)
 
@@ -149,9 +175,10 @@ async def nothing_at_first(event: Event, tx: RawTransaction) -> None:
         nothing_at_first,
     ],
 )
-async def test_behind_a_commit_that_is_refused(shop: Shop, second: Odd) -> None:
+@by_raw_and_session
+async def test_behind_a_commit_that_is_refused(shop: Shop, second: Odd, raw: bool) -> None:
     await shop.execute(REFUSED)
-    row = Row(shop, is_refused, second)
+    row = Row(shop, is_refused, second, raw=raw)
     await row.run()
     assert await row.came_to() == [DEAD, SUCCEEDED]
     assert row.called == [0, 1, 1]
@@ -160,23 +187,18 @@ async def test_behind_a_commit_that_is_refused(shop: Shop, second: Odd) -> None:
 KEPT: list[RawTransaction] = []
 
 
-def begins_with_a_session(swallowed: type[BaseException]) -> Odd:
-    async def second(event: Event, tx: RawTransaction) -> None:
-        KEPT.append(tx)
-        with suppress(swallowed):
-            await tx.session().execute(text("INSERT INTO effect VALUES (:id, 'pay')"), {"id": event.id})
-
-    return second
+async def begins_with_a_session(event: Event, tx: Lent) -> None:
+    KEPT.append(below(tx))
+    await below(tx).session().execute(text("INSERT INTO effect VALUES (:id, 'pay')"), {"id": event.id})
 
 
-@pytest.mark.parametrize("swallowed", [KeyError, BaseException])
-async def test_who_begins_with_a_session_is_called_again(shop: Shop, swallowed: type[BaseException]) -> None:
-    """Whatever it makes of what the first call raised; and what it got in that is of no use."""
+async def test_who_begins_with_a_session(shop: Shop) -> None:
+    """Its first statement brings the commit as any other; what it got is of no use when the run is over."""
     KEPT.clear()
-    row = Row(shop, write, begins_with_a_session(swallowed), write)
+    row = Row(shop, write, begins_with_a_session, write)
     await row.run()
     assert await row.came_to() == [SUCCEEDED] * 3
-    assert row.called == [0, 1, 1, 2]
+    assert row.called == [0, 1, 2]
     for tx in KEPT:
         with pytest.raises(HandlerError, match="the run is over"):
             await tx.execute("SELECT 1")
@@ -185,11 +207,11 @@ async def test_who_begins_with_a_session_is_called_again(shop: Shop, swallowed: 
 async def test_who_waits_for_its_turn_behind_tasks_of_the_one_before(shop: Shop) -> None:
     tasks: list[asyncio.Task[None]] = []
 
-    async def leaves_tasks(event: Event, tx: RawTransaction) -> None:
+    async def leaves_tasks(event: Event, tx: Lent) -> None:
         await write(event, tx)
 
         async def late() -> None:
-            await tx.execute("SELECT pg_sleep(0.1)")
+            await below(tx).execute("SELECT pg_sleep(0.1)")
 
         async def later() -> None:
             await asyncio.sleep(0.05)
@@ -204,14 +226,15 @@ async def test_who_waits_for_its_turn_behind_tasks_of_the_one_before(shop: Shop)
     assert await row.came_to() == [SUCCEEDED, SUCCEEDED]
 
 
-async def test_who_has_cancelled_its_task_pays_for_it_alone(shop: Shop) -> None:
-    async def cancels_and_returns(event: Event, tx: RawTransaction) -> None:
+@by_raw_and_session
+async def test_who_has_cancelled_its_task_pays_for_it_alone(shop: Shop, raw: bool) -> None:
+    async def cancels_and_returns(event: Event, tx: Lent) -> None:
         await write(event, tx)
         task = asyncio.current_task()
         assert task is not None
         task.cancel()
 
-    row = Row(shop, cancels_and_returns, write)
+    row = Row(shop, cancels_and_returns, write, raw=raw)
     await row.run()
     assert await row.came_to() == [SUCCEEDED, SUCCEEDED]
 
@@ -226,29 +249,30 @@ CREATE CONSTRAINT TRIGGER waits AFTER INSERT ON effect DEFERRABLE INITIALLY DEFE
 """
 
 
-async def waits_at_its_commit(event: Event, tx: RawTransaction) -> None:
+async def waits_at_its_commit(event: Event, tx: Lent) -> None:
     await write(event, tx, "waits")
 
 
-async def is_impatient(event: Event, tx: RawTransaction) -> None:
+async def is_impatient(event: Event, tx: Lent) -> None:
     with suppress(TimeoutError):
         async with asyncio.timeout(0.2):
-            await tx.fetchval("SELECT 1")
+            await ask(tx, "SELECT $1::int", 1)
     await write(event, tx)
 
 
-async def is_late(event: Event, tx: RawTransaction) -> None:
+async def is_late(event: Event, tx: Lent) -> None:
     await write(event, tx)
 
 
 @pytest.mark.parametrize("second", [is_impatient, is_late])
+@by_raw_and_session
 async def test_a_commit_that_waits_is_not_charged_for_those_who_do_not(
-    shop: Shop, second: Odd, monkeypatch: pytest.MonkeyPatch
+    shop: Shop, second: Odd, raw: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("receiver.dispatch.call.WATCHED", 0.1)
     await shop.execute(WAITS)
     await shop.execute(f"SELECT pg_advisory_lock({LOCK})")
-    row = Row(shop, waits_at_its_commit, second, timeout=0.5 if second is is_late else None)
+    row = Row(shop, waits_at_its_commit, second, timeout=0.5 if second is is_late else None, raw=raw)
     async with row.running():
         await shop.until("SELECT count(*) = $1 FROM effect WHERE note = ''", LEARNING + 1)
         await shop.execute(f"SELECT pg_advisory_unlock({LOCK})")
@@ -256,10 +280,11 @@ async def test_a_commit_that_waits_is_not_charged_for_those_who_do_not(
     assert row.called == [0, 1, 1, 0]
 
 
-async def test_a_commit_is_not_cut_short_with_what_the_next_one_waits_for(shop: Shop) -> None:
+@by_raw_and_session
+async def test_a_commit_is_not_cut_short_with_what_the_next_one_waits_for(shop: Shop, raw: bool) -> None:
     called = asyncio.Event()
 
-    async def waits_elsewhere(event: Event, tx: RawTransaction) -> None:
+    async def waits_elsewhere(event: Event, tx: Lent) -> None:
         called.set()
         with suppress(TimeoutError):
             async with asyncio.timeout(0.1):
@@ -268,7 +293,7 @@ async def test_a_commit_is_not_cut_short_with_what_the_next_one_waits_for(shop: 
 
     await shop.execute(WAITS)
     await shop.execute(f"SELECT pg_advisory_lock({LOCK})")
-    row = Row(shop, waits_at_its_commit, waits_elsewhere)
+    row = Row(shop, waits_at_its_commit, waits_elsewhere, raw=raw)
     async with row.running():
         await called.wait()
         await shop.execute(f"SELECT pg_advisory_unlock({LOCK})")
@@ -276,43 +301,45 @@ async def test_a_commit_is_not_cut_short_with_what_the_next_one_waits_for(shop: 
     assert row.called == [0, 1]
 
 
-async def cancels_its_task(event: Event, tx: RawTransaction) -> None:
+async def cancels_its_task(event: Event, tx: Lent) -> None:
     task = asyncio.current_task()
     assert task is not None
     task.cancel()
     await write(event, tx)
 
 
-async def test_a_commit_that_waits_is_not_charged_for_who_cancels_its_task(shop: Shop) -> None:
+@by_raw_and_session
+async def test_a_commit_that_waits_is_not_charged_for_who_cancels_its_task(shop: Shop, raw: bool) -> None:
     await shop.execute(WAITS)
     await shop.execute(f"SELECT pg_advisory_lock({LOCK})")
-    row = Row(shop, waits_at_its_commit, cancels_its_task)
+    row = Row(shop, waits_at_its_commit, cancels_its_task, raw=raw)
     async with row.running():
         await shop.until("SELECT count(*) = 1 FROM receiver.dispatch WHERE state = 'dead'")
         await shop.execute(f"SELECT pg_advisory_unlock({LOCK})")
     assert await row.came_to() == [SUCCEEDED, DEAD]
 
 
-async def test_who_follows_was_taken_over(shop: Shop) -> None:
+@by_raw_and_session
+async def test_who_follows_was_taken_over(shop: Shop, raw: bool) -> None:
     """Its first statement went with the commit; it does not count, and the commit does."""
     async with open_shop(shop.database_url, shop.redis_url) as same, same.leasing(worker="w2") as other:
         await other.take(1)  # connects
 
-        async def is_taken_from_behind(event: Event, tx: RawTransaction) -> None:
+        async def is_taken_from_behind(event: Event, tx: Lent) -> None:
             await write(event, tx)
             await same.execute(f"{LET_IT_RUN_OUT} WHERE event_id = $1", row.events[1])
             assert [lease.event_id for lease in await other.take(1)] == [row.events[1]]
             await same.execute(f"{LET_IT_RUN_OUT} WHERE event_id = $1", row.events[1])
 
-        row = Row(shop, is_taken_from_behind, write, retry=RetryPolicy(first=0.01))
+        row = Row(shop, is_taken_from_behind, write, retry=RetryPolicy(first=0.01), raw=raw)
         await row.run()
     assert await row.came_to() == [SUCCEEDED] * 2
     assert shop.runs.heard.count(("pay", "lost")) == 1
     assert row.called == [0, 1, 1]
 
 
-async def waits_for_a_row(event: Event, tx: RawTransaction) -> None:
-    await tx.execute("UPDATE stock SET count = $1", 1)
+async def waits_for_a_row(event: Event, tx: Lent) -> None:
+    await ask(tx, "UPDATE stock SET count = $1", 1)
     await write(event, tx)
 
 
@@ -320,9 +347,10 @@ HOLDING = "BEGIN; UPDATE stock SET count = 2"
 
 
 @pytest.mark.parametrize("end", ["SELECT true", END_WAITING, CANCEL_WAITING])
-async def test_while_its_first_statement_waits(shop: Shop, end: str) -> None:
+@by_raw_and_session
+async def test_while_its_first_statement_waits(shop: Shop, end: str, raw: bool) -> None:
     """The commit before it is done, and seen; then the row comes free, the session ends, or the statement."""
-    row = Row(shop, write, waits_for_a_row, retry=RetryPolicy(first=0.01))
+    row = Row(shop, write, waits_for_a_row, retry=RetryPolicy(first=0.01), raw=raw)
     async with open_shop(shop.database_url, shop.redis_url) as holding:
         await holding.execute(HOLDING)
         async with row.running():
@@ -340,8 +368,9 @@ async def test_while_its_first_statement_waits(shop: Shop, end: str) -> None:
 
 
 @pytest.mark.parametrize("grace", [0.0, 60.0])
-async def test_stopped_while_its_first_statement_waits(shop: Shop, grace: float) -> None:
-    row = Row(shop, write, waits_for_a_row)
+@by_raw_and_session
+async def test_stopped_while_its_first_statement_waits(shop: Shop, grace: float, raw: bool) -> None:
+    row = Row(shop, write, waits_for_a_row, raw=raw)
     async with open_shop(shop.database_url, shop.redis_url) as holding:
         await holding.execute(HOLDING)
         async with row.running(finish=False, grace=grace):
@@ -355,10 +384,11 @@ async def test_stopped_while_its_first_statement_waits(shop: Shop, grace: float)
     assert shop.runs.heard.count(("pay", "succeeded")) == LEARNING + (2 if grace else 1)
 
 
-async def test_in_lanes(shop: Shop) -> None:
+@by_raw_and_session
+async def test_in_lanes(shop: Shop, raw: bool) -> None:
     """To leave one is carried too, and goes wrong with the commit."""
     await shop.execute(REFUSED)
-    row = Row(shop, write, is_refused, write, write, lanes=True)
+    row = Row(shop, write, is_refused, write, write, lanes=True, raw=raw)
     await row.run()
     assert await row.came_to() == [SUCCEEDED, DEAD, SUCCEEDED, SUCCEEDED]
     assert row.called == [0, 1, 2, 2, 3]
@@ -388,18 +418,18 @@ async def test_behind_one_that_leaves_a_statement_of_its_session(shop: Shop) -> 
     assert await shop.effects() == LEARNING + 3
 
 
-async def gives_up_a_statement(event: Event, tx: RawTransaction) -> None:
+async def gives_up_a_statement(event: Event, tx: Lent) -> None:
     await write(event, tx)
-    await tx.execute("SELECT $1::int", 1)  # it is prepared now
-    given_up = asyncio.create_task(tx.execute("SELECT $1::int", 1))
+    await ask(tx, "SELECT $1::int", 1)  # it is prepared now
+    given_up = asyncio.create_task(ask(tx, "SELECT $1::int", 1))
     await asyncio.sleep(0)  # it was sent, and is not answered
     given_up.cancel()
 
 
-async def goes_on_though_one_took_too_long(event: Event, tx: RawTransaction) -> None:
+async def goes_on_though_one_took_too_long(event: Event, tx: Lent) -> None:
     await write(event, tx)
     with suppress(TimeoutError):
-        await tx.execute("SELECT pg_sleep(60)", timeout=0.05)
+        await below(tx).execute("SELECT pg_sleep(60)", timeout=0.05)
 
 
 @pytest.mark.parametrize("follows", [False, True])
@@ -418,24 +448,25 @@ async def test_behind_one_that_gives_up_a_statement(shop: Shop, first: Odd, foll
         assert str(error).startswith("receiver.errors.TransactionAborted")
 
 
-async def asks_for_long(event: Event, tx: RawTransaction) -> None:
+async def asks_for_long(event: Event, tx: Lent) -> None:
     await asyncio.sleep(0)  # somebody begins to send the commit meanwhile, and waits for his turn
-    await tx.fetchval("SELECT pg_sleep($1)", 1.5)
+    await ask(tx, "SELECT pg_sleep($1)", 1.5)
     await write(event, tx)
 
 
-async def leaves_what_asks_for_long(_event: Event, tx: RawTransaction) -> None:
-    LEFT.append(asyncio.create_task(tx.fetchval("SELECT pg_sleep($1)", 60)))
+async def leaves_what_asks_for_long(_event: Event, tx: Lent) -> None:
+    LEFT.append(asyncio.create_task(ask(tx, "SELECT pg_sleep($1)", 60)))
     await asyncio.sleep(0.01)
 
 
 @pytest.mark.parametrize(("second", "outcome"), [(asks_for_long, SUCCEEDED), (leaves_what_asks_for_long, DEAD)])
+@by_raw_and_session
 async def test_only_what_was_left_may_not_take_long(
-    shop: Shop, second: Odd, outcome: tuple[object, ...], monkeypatch: pytest.MonkeyPatch
+    shop: Shop, second: Odd, outcome: tuple[object, ...], raw: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("receiver.storage.connection._COMMIT_SECONDS", 0.3)
     LEFT.clear()
-    row = Row(shop, write, second, write)
+    row = Row(shop, write, second, write, raw=raw)
     async with row.running():
         await shop.until("SELECT NOT EXISTS (SELECT FROM receiver.dispatch WHERE state = 'leased')", seconds=20)
     await asyncio.gather(*LEFT, return_exceptions=True)
