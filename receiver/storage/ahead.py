@@ -73,8 +73,6 @@ class Ahead:
         """By the answers to asyncpg since `watch`, the transaction may have ended or failed."""
         self.said: Sequence[str] = ()
         """The status of each step that was done, such as `UPDATE 1`."""
-        self.lost = False
-        """The connection is no more."""
 
     @classmethod
     async def on(cls, connection: Connection) -> Self:
@@ -115,7 +113,10 @@ class Ahead:
         self._wire.ahead = messages(steps)
 
     def send_now(self) -> None:
-        """Send it by itself; asyncpg's next message then waits for the answer."""
+        """Send it by itself; asyncpg's next message then waits for the answer.
+
+        Asyncpg hears nothing of it: that must be in a transaction before and after, as where a commit begins another.
+        """
         self._wire.send_ahead()
 
     def stop(self) -> None:
@@ -191,7 +192,7 @@ class Ahead:
             self._wire.release()
 
     def _lose(self) -> None:
-        self.lost = True
+        """The connection is no more, as whoever hears will find."""
         self._heard_by(None)
 
     def _ended_by(self, fields: bytes) -> None:

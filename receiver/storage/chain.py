@@ -85,9 +85,9 @@ class Chain:
         if self.waits:
             self.ahead.send_now()
         while self.begun is None:
-            if self.ahead.lost or not self._own.alive:
+            if not self._own.alive:
                 raise StoreUnavailable("Postgres cut the connection")
-            self._heard = asyncio.Event()
+            self._heard.clear()
             await self._heard.wait()
         self.check(self._refusal)
 

@@ -125,7 +125,7 @@ class SlotConnection:
 
     async def touch(self) -> None:
         """Keep Postgres from ending a transaction whose handler is busy elsewhere; what it says does not matter."""
-        if self._loan is None or self._touching.locked() or self._own is None:
+        if self._loan is None or self._touching.locked():
             return
         async with self._touching:
             await self._loan.ask_nothing()

@@ -13,6 +13,7 @@ from receiver.errors import LeaseLost, RunNotBegun, StoreUnavailable, Transactio
 from receiver.events import Event
 from receiver.handlers import Registry
 from receiver.storage.leases import Lease
+from receiver.storage.runs import RunConnection
 from tests.dispatch.conftest import Shop
 from tests.dispatch.test_leases import LET_IT_RUN_OUT, running, write
 
@@ -39,12 +40,19 @@ async def held(engine: AsyncEngine, lease: Lease) -> AsyncIterator[None]:
         await connection.exec_driver_sql("ROLLBACK")
 
 
-async def test_the_next_run_begins_behind_the_commit(shop: Shop) -> None:
+@asynccontextmanager
+async def begun(shop: Shop, **settings: str) -> AsyncIterator[tuple[RunConnection, Lease, Lease]]:
+    """A slot in which the first of two that are leased has begun."""
     await shop.deliver()
     await shop.deliver()
-    async with shop.leasing() as leasing, running(shop) as run:
+    async with shop.leasing() as leasing, running(shop, **settings) as run:
         first, second = await leasing.take(2)
         await run.begin(first)
+        yield run, first, second
+
+
+async def test_the_next_run_begins_behind_the_commit(shop: Shop) -> None:
+    async with begun(shop) as (run, first, second):
         await write(run, first)
         assert await run.succeed(first, second)
         assert await shop.effects() == 1  # committed, and seen by others
@@ -55,11 +63,7 @@ async def test_the_next_run_begins_behind_the_commit(shop: Shop) -> None:
 
 
 async def test_who_follows_was_taken_over(shop: Shop) -> None:
-    await shop.deliver()
-    await shop.deliver()
-    async with shop.leasing() as leasing, shop.leasing(worker="w2") as other, running(shop) as run:
-        first, second = await leasing.take(2)
-        await run.begin(first)
+    async with begun(shop) as (run, first, second), shop.leasing(worker="w2") as other:
         await write(run, first)
         await shop.execute(f"{LET_IT_RUN_OUT} WHERE event_id = $1", second.event_id)
         assert await other.take(10)
@@ -73,11 +77,7 @@ async def test_who_follows_was_taken_over(shop: Shop) -> None:
 
 async def test_a_refused_commit_begins_nothing(shop: Shop) -> None:
     await shop.execute(DEFERRED)
-    await shop.deliver()
-    await shop.deliver()
-    async with shop.leasing() as leasing, running(shop) as run:
-        first, second = await leasing.take(2)
-        await run.begin(first)
+    async with begun(shop) as (run, first, second):
         await run.lend().execute(sa_text("INSERT INTO refused VALUES ('00000000-0000-0000-0000-000000000000')"))
         with pytest.raises(asyncpg.UniqueViolationError):
             await run.succeed(first, second)
@@ -90,12 +90,8 @@ async def test_a_refused_commit_begins_nothing(shop: Shop) -> None:
 async def test_what_cannot_be_carried_waits_for_the_beginning(shop: Shop) -> None:
     """Although the statement before it could be, and was given up before its turn."""
     await shop.execute(DEFERRED)
-    await shop.deliver()
-    await shop.deliver()
     fate: list[asyncpg.PostgresError | None] = []
-    async with shop.leasing() as leasing, running(shop) as run:
-        first, second = await leasing.take(2)
-        await run.begin(first)
+    async with begun(shop) as (run, first, second):
         await run.lend_raw().execute("INSERT INTO refused VALUES ('00000000-0000-0000-0000-000000000000')")
         assert await run.succeed(first, second, later=fate.append)
         tx = run.lend_raw()
@@ -109,11 +105,7 @@ async def test_what_cannot_be_carried_waits_for_the_beginning(shop: Shop) -> Non
 
 
 async def test_a_fence_that_fails_does_not_undo_the_commit_before_it(shop: Shop) -> None:
-    await shop.deliver()
-    await shop.deliver()
-    async with shop.leasing() as leasing, running(shop, lock_timeout="100ms") as run, shop.engine() as engine:
-        first, second = await leasing.take(2)
-        await run.begin(first)
+    async with begun(shop, lock_timeout="100ms") as (run, first, second), shop.engine() as engine:
         await write(run, first)
         async with held(engine, second):
             assert not await run.succeed(first, second)
@@ -125,11 +117,7 @@ async def test_a_fence_that_fails_does_not_undo_the_commit_before_it(shop: Shop)
 
 
 async def test_a_session_that_ends_behind_the_commit_does_not_undo_it(shop: Shop) -> None:
-    await shop.deliver()
-    await shop.deliver()
-    async with shop.leasing() as leasing, running(shop) as run, shop.engine() as engine:
-        first, second = await leasing.take(2)
-        await run.begin(first)
+    async with begun(shop) as (run, first, second), shop.engine() as engine:
         await write(run, first)
         async with held(engine, second):
             succeeding = asyncio.create_task(run.succeed(first, second))
@@ -172,12 +160,8 @@ async def test_what_must_not_simply_follow(shop: Shop) -> None:
 @pytest.mark.parametrize("carried", [False, True])
 async def test_a_commit_that_comes_out_as_a_rollback(shop: Shop, carried: bool) -> None:
     """Of a statement that was given up Postgres has said nothing yet when the commit is asked for."""
-    await shop.deliver()
-    await shop.deliver()
     fate: list[asyncpg.PostgresError | None] = []
-    async with shop.leasing() as leasing, running(shop) as run:
-        first, second = await leasing.take(2)
-        await run.begin(first)
+    async with begun(shop) as (run, first, second):
         with pytest.raises(TimeoutError):
             await run.lend_raw().execute("SELECT pg_sleep($1)", 60, timeout=0.01)
         with pytest.raises(TransactionAborted):
@@ -188,11 +172,7 @@ async def test_a_commit_that_comes_out_as_a_rollback(shop: Shop, carried: bool) 
 
 async def test_nothing_is_lent_of_a_connection_that_was_cut_behind_the_commit(shop: Shop) -> None:
     """A task that the handler before left was in the middle of a statement, and SQLAlchemy has closed it for that."""
-    await shop.deliver()
-    await shop.deliver()
-    async with shop.leasing() as leasing, running(shop) as run:
-        first, second = await leasing.take(2)
-        await run.begin(first)
+    async with begun(shop) as (run, first, second):
         connection = await run.lend().connection()
         assert await run.succeed(first, second)
         await connection.invalidate()

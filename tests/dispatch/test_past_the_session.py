@@ -12,9 +12,8 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from receiver.events import Event
-from receiver.handlers import RetryPolicy
 from receiver.storage.engine import Connection, raw_connection
-from tests.dispatch.conftest import Shop, open_shop
+from tests.dispatch.conftest import Shop
 from tests.dispatch.test_carried import (
     DEAD,
     EFFECT,
@@ -26,9 +25,9 @@ from tests.dispatch.test_carried import (
     ask,
     by_raw_and_session,
     is_refused,
+    ran_though_taken_over,
     write,
 )
-from tests.dispatch.test_leases import LET_IT_RUN_OUT
 
 SLOW = """
 CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(0.15); RETURN NEW; END $$;
@@ -152,17 +151,7 @@ async def test_nor_after_the_session_was_ended_in_the_run(shop: Shop) -> None:
 
 
 async def test_nor_if_the_run_was_taken_over(shop: Shop) -> None:
-    async with open_shop(shop.database_url, shop.redis_url) as same, same.leasing(worker="w2") as other:
-        await other.take(1)  # connects
-
-        async def is_taken_from_behind(event: Event, tx: Lent) -> None:
-            await write(event, tx)
-            await same.execute(f"{LET_IT_RUN_OUT} WHERE event_id = $1", row.events[1])
-            assert [lease.event_id for lease in await other.take(1)] == [row.events[1]]
-            await same.execute(f"{LET_IT_RUN_OUT} WHERE event_id = $1", row.events[1])
-
-        row = Row(shop, is_taken_from_behind, rolls_back_and_goes_on, retry=RetryPolicy(first=0.01), raw=False)
-        await row.run()
+    row = await ran_though_taken_over(shop, rolls_back_and_goes_on, raw=False)
     assert await row.came_to() == [SUCCEEDED] * 2
 
 
