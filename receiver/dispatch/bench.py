@@ -44,10 +44,12 @@ class Bench:
         """The slots that are there now."""
         return iter(tuple(self._serving))
 
-    @property
-    def tasks(self) -> list[asyncio.Task[None]]:
-        """Those that serve the slots."""
-        return [task for _, task in self._serving.values()]
+    def cancel(self) -> list[asyncio.Task[None]]:
+        """End the tasks that serve the slots; those that are still about it."""
+        pending = [(slot, task) for slot, (_, task) in self._serving.items() if not task.done()]
+        for slot, task in pending:
+            slot.cancel(task)
+        return [task for _, task in pending]
 
     def call_of(self, task: asyncio.Task[object] | None) -> Call | None:
         """The handler that a task runs, if it runs one. May be asked in any thread."""

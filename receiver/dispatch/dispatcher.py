@@ -149,9 +149,9 @@ class Dispatcher:
         await self._leases.close()
 
     async def _cancel(self) -> None:
-        pending = [task for task in (*self._tasks, *self._bench.tasks) if not task.done()]
-        for task in pending:
+        for task in self._tasks:
             task.cancel()
+        pending = [task for task in (*self._tasks, *self._bench.cancel()) if not task.done()]
         if pending:
             await asyncio.wait(pending, timeout=_LAST_SECONDS)
 

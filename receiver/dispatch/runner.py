@@ -17,6 +17,7 @@ from receiver.dispatch.line import Line
 from receiver.dispatch.parts import Call, Parts
 from receiver.dispatch.reach import Reach
 from receiver.dispatch.recorder import Recorder
+from receiver.dispatch.settling import Settling
 from receiver.dispatch.vetting import Vetting
 from receiver.errors import LeaseLost, RunNotBegun, StoreUnavailable
 from receiver.handlers import Handler
@@ -35,6 +36,7 @@ class Runner:
         caller: of its handlers.
         reach: to the connection.
         recorder: of what failed.
+        settling: entered while that is recorded.
         vetting: of what is to be run.
         parts: what it shares with the others.
     """
@@ -46,6 +48,7 @@ class Runner:
         *,
         reach: Reach,
         recorder: Recorder,
+        settling: Settling,
         vetting: Vetting,
         parts: Parts,
     ) -> None:
@@ -53,11 +56,14 @@ class Runner:
         self._caller = caller
         self._reach = reach
         self._recorder = recorder
+        self._settling = settling
         self._vetting = vetting
         self._parts = parts
         self._begun: Lease | None = None
         """Whose transaction was begun behind the commit of the run before, or will be."""
         self.before = Before(connection, recorder, self.succeeded)
+        self._entering = False
+        """The dispatch was taken, and nothing of it has begun or is recorded."""
         self.left = False
         """The slot was left to its handler: nothing of what becomes of that is to be recorded here."""
         self.call: Call | None = None
@@ -68,15 +74,28 @@ class Runner:
         lease: Lease | None = first
         while lease is not None:
             started = time.monotonic()
-            following = None
+            following, kept = None, False
             try:
                 following = await self._guarded(lease, line)
+                kept = following is lease
+            except asyncio.CancelledError:
+                kept = await self._put_back(lease, line)
+                raise
             finally:
-                if not self.left and following is not lease and not self.before.is_of(lease):
+                if not self.left and not kept and not self.before.is_of(lease):
                     line.done(lease, time.monotonic() - started)
             lease = following
 
+    async def _put_back(self, lease: Lease, line: Line) -> bool:
+        """Give the line back what was taken, if the worker stops before it has begun."""
+        if not self._entering or not self._parts.stopping():
+            return False
+        line.put_back(lease)
+        await self._connection.discard()  # which may have locked it
+        return True
+
     async def _guarded(self, lease: Lease, line: Line) -> Lease | None:
+        self._entering = True
         try:
             if lease is not self._begun and not self._parts.circuits[lease.handler].may_run():
                 await self._parts.give_back([lease])  # the circuit opened after this one was leased
@@ -84,7 +103,8 @@ class Runner:
             return await self._run_one(lease, line)
         except Exception as error:  # noqa: BLE001 - a fault of ours must cost one lease, not the slot
             log.error("slot_failed", error=type(error).__name__, event_id=str(lease.event_id))  # noqa: TRY400
-            await self.before.settle()
+            with self._settling:
+                await self.before.settle()
             return None
 
     async def _run_one(self, lease: Lease, line: Line) -> Lease | None:
@@ -98,11 +118,15 @@ class Runner:
         handler = self._parts.registry.get(lease.handler)
         answer = None
         if lease is not self._begun and self._vetting.asks(lease):
+            self._entering = False  # what becomes of asking is recorded
             answer = await self._vetting.confirm(lease, handler)
             if answer is None:
                 return None
+            self._entering = True
         chained = lease is self._begun
-        if not await self._begin(lease, handler, counted=answer is not None):
+        begun = await self._begin(lease, handler, counted=answer is not None)
+        self._entering = False
+        if not begun:
             return None
         ended = Ended(lease=lease, handler=handler)
         started = time.perf_counter()
@@ -116,20 +140,26 @@ class Runner:
         except BaseException as error:
             if self.left:
                 raise
-            if chained and await self._starts_over(lease, error):
-                return lease
             ended.elapsed = time.perf_counter() - started
-            if not await self._recorder.failed(lease, handler, error, ended.elapsed):
-                self.succeeded(ended, emitted=self._connection.emitted)
+            with self._settling:
+                again = await self._settle(ended, error, chained=chained)
             if stops_us(error):
                 raise
-            return None
+            return lease if again else None
 
     async def _work(self, run: Ended, answer: Answer | None) -> None:
         """Call the handler, unless what it is for was done already."""
         run.skipped = answer is not None and await self._vetting.is_done(run.lease, answer)
         if not run.skipped:
             await self.handle([run.lease], run.handler, answer)
+
+    async def _settle(self, run: Ended, error: BaseException, *, chained: bool) -> bool:
+        """Record what has become of a run that failed; True: it is to be run again at once, and nothing is recorded."""
+        if chained and await self._starts_over(run.lease, error):
+            return True
+        if not await self._recorder.failed(run.lease, run.handler, error, run.elapsed):
+            self.succeeded(run, emitted=self._connection.emitted)
+        return False
 
     async def _starts_over(self, lease: Lease, error: BaseException) -> bool:
         """Whether a run that failed was not its own fault: its beginning, behind the commit of the one before, was.

@@ -14,6 +14,7 @@ from receiver.dispatch.parts import Call, Parts
 from receiver.dispatch.reach import Reach
 from receiver.dispatch.recorder import Recorder
 from receiver.dispatch.runner import Runner
+from receiver.dispatch.settling import Settling
 from receiver.dispatch.vetting import Vetting
 from receiver.errors import HandlerTimedOut, StoreUnavailable
 from receiver.handlers import Handler
@@ -37,12 +38,14 @@ class Slot:
         self._caller = Caller(name, watched=True)
         self._reach = Reach(connection, parts.draw)
         self._recorder = Recorder(connection, parts)
-        self._vetting = Vetting(connection, self._reach, self._recorder, parts)
+        self._settling = Settling()
+        self._vetting = Vetting(connection, self._reach, self._recorder, self._settling, parts)
         self._runner = Runner(
             connection,
             self._caller,
             reach=self._reach,
             recorder=self._recorder,
+            settling=self._settling,
             vetting=self._vetting,
             parts=parts,
         )
@@ -88,14 +91,17 @@ class Slot:
         started = time.perf_counter()
         try:
             ran = await self._batches.run(leases, handler)
-        except StoreUnavailable as error:
-            ran = await self._cut_short(error)
         except BaseException as error:
-            if not self._runner.left:
+            if self._runner.left:
+                raise
+            with self._settling:
                 ran = await self._cut_short(error)
                 await self._tell(ran, handler, (time.perf_counter() - started) / len(leases), line)
-            raise
-        await self._tell(ran, handler, (time.perf_counter() - started) / len(leases), line)
+            if not isinstance(error, StoreUnavailable):
+                raise
+        else:
+            with self._settling:
+                await self._tell(ran, handler, (time.perf_counter() - started) / len(leases), line)
 
     async def _cut_short(self, error: BaseException) -> Ran:
         """Close the connection; what has become of a batch that was run on it."""
@@ -136,6 +142,10 @@ class Slot:
             error: what it failed with; None: the worker stops.
             line: of the slot.
         """
+        with self._settling:
+            await self._settle(call, error, line)
+
+    async def _settle(self, call: Call, error: HandlerTimedOut | None, line: Line) -> None:
         stop = asyncio.CancelledError()
         await self._runner.before.settle()
         ran = await self._cut_short(error or stop)
@@ -147,6 +157,10 @@ class Slot:
             await self._recorder.settle(call.lease, call.handler, stop, verdict.stopped(stop), elapsed)
         elif not await self._recorder.failed(call.lease, call.handler, error, elapsed):
             self._runner.succeeded(Ended(lease=call.lease, handler=call.handler, elapsed=elapsed))
+
+    def cancel(self, task: asyncio.Task[None]) -> None:
+        """End the task that serves this slot; after what it is recording, the first time."""
+        self._settling.cancel(task)
 
     def look(self, now: float) -> float:
         """End what takes too long and has no timer of its own. To be called now and then.

@@ -10,6 +10,7 @@ from receiver.dispatch.confirm import Answer, once_key
 from receiver.dispatch.parts import Parts
 from receiver.dispatch.reach import Reach
 from receiver.dispatch.recorder import Recorder
+from receiver.dispatch.settling import Settling
 from receiver.errors import OnceBusy
 from receiver.handlers import Handler
 from receiver.storage.leases import Lease
@@ -23,13 +24,17 @@ class Vetting:
         connection: of the slot.
         reach: to it.
         recorder: of what failed.
+        settling: entered while that is recorded.
         parts: what it shares with the others.
     """
 
-    def __init__(self, connection: RunConnection, reach: Reach, recorder: Recorder, parts: Parts) -> None:
+    def __init__(
+        self, connection: RunConnection, reach: Reach, recorder: Recorder, settling: Settling, parts: Parts
+    ) -> None:
         self._connection = connection
         self._reach = reach
         self._recorder = recorder
+        self._settling = settling
         self._parts = parts
 
     def exhausted(self, lease: Lease) -> bool:
@@ -59,7 +64,8 @@ class Vetting:
             failure = error.failure if isinstance(error, Unconfirmed) else verdict.stopped(error)
             told = (error.error or error) if isinstance(error, Unconfirmed) else error
             elapsed = time.perf_counter() - started
-            await self._recorder.settle(lease, handler, told, failure, elapsed, happened="event_unconfirmed")
+            with self._settling:
+                await self._recorder.settle(lease, handler, told, failure, elapsed, happened="event_unconfirmed")
             if not isinstance(error, Unconfirmed):
                 raise
             return None

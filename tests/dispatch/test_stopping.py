@@ -1,0 +1,145 @@
+"""A worker that stops without grace while it records what has become of a run, or begins one."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import asyncpg
+import pytest
+
+from receiver import RawTransaction
+from receiver.dispatch import dispatcher
+from receiver.dispatch.bench import Bench
+from receiver.events import Event
+from receiver.handlers import Confirmation, Confirmed, NotYet, RawFunction, Registry
+from receiver.storage.connection import ANSWER_SECONDS
+from tests.dispatch.conftest import Shop
+from tests.dispatch.test_carried import REFUSED, Row, by_raw_and_session, is_refused, write
+from tests.dispatch.test_chained import WAITING
+
+STATES = "SELECT DISTINCT state, attempts, reason FROM receiver.dispatch"
+GATE = """
+CREATE FUNCTION wait() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_advisory_xact_lock(1); RETURN NEW; END $$
+"""
+RECORDING = f"{GATE}; CREATE TRIGGER wait BEFORE INSERT ON receiver.attempt FOR EACH ROW EXECUTE FUNCTION wait()"
+BEGINNING = f"""
+{GATE}; CREATE TRIGGER wait BEFORE UPDATE ON receiver.dispatch FOR EACH ROW
+    WHEN (OLD.state = 'leased' AND NEW.state = 'succeeded') EXECUTE FUNCTION wait()
+"""
+
+GIVING_UP = 0.2
+"""Seconds in which who gives up has done so: a wrong one would else be answered before PostgreSQL hears of it."""
+
+
+class Gate:
+    """Holds what a trigger has it hold."""
+
+    def __init__(self, shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._shop = shop
+        self._cancelled = asyncio.Event()
+        original = Bench.cancel
+
+        def cancel(bench: Bench) -> list[asyncio.Task[None]]:
+            tasks = original(bench)
+            self._cancelled.set()
+            return tasks
+
+        monkeypatch.setattr(Bench, "cancel", cancel)
+
+    @asynccontextmanager
+    async def held(self, what: str, *, opens: bool = True) -> AsyncIterator[None]:
+        """Hold it until all slots have been told to stop, or until the end of the block."""
+        await self._shop.execute(what)
+        holding = await asyncpg.connect(self._shop.database_url)
+        try:
+            await holding.execute("SELECT pg_advisory_lock(1)")
+            opening = asyncio.create_task(self._open(holding)) if opens else None
+            yield
+            if opening is not None:
+                await opening
+        finally:
+            await holding.close()
+
+    async def _open(self, holding: "asyncpg.Connection[asyncpg.Record]") -> None:
+        await self._cancelled.wait()
+        await asyncio.sleep(GIVING_UP)
+        await holding.execute("SELECT pg_advisory_unlock(1)")
+
+
+@pytest.fixture
+def gate(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> Gate:
+    return Gate(shop, monkeypatch)
+
+
+async def fails(_event: Event, _tx: RawTransaction) -> None:
+    raise ValueError
+
+
+async def waits(_event: Event, tx: RawTransaction) -> None:
+    await tx.execute("SELECT pg_advisory_xact_lock(1)")
+
+
+def paying(function: RawFunction, *, batch: int = 1) -> Registry:
+    registry = Registry()
+    registry.on("stripe", name="pay", raw=True, batch=batch)(function)
+    return registry
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+async def test_what_failed_is_recorded(shop: Shop, gate: Gate, batch: int) -> None:
+    for _ in range(batch):
+        await shop.deliver()
+    async with gate.held(RECORDING), shop.working(paying(fails, batch=batch), concurrency=1, grace_seconds=0):
+        await shop.until(WAITING)
+    assert await shop.rows(STATES) == [("ready", 1, "handler_raised")]
+    assert await shop.attempts() == [(1, "retry", "handler_raised")] * batch
+
+
+async def test_what_was_not_confirmed_is_recorded(shop: Shop, gate: Gate) -> None:
+    async def asks(_event: Event) -> Confirmed:
+        raise NotYet
+
+    await shop.deliver()
+    confirmations = {"stripe": Confirmation(function=asks)}
+    async with (
+        gate.held(RECORDING),
+        shop.working(paying(fails), confirmations=confirmations, concurrency=1, grace_seconds=0),
+    ):
+        await shop.until(WAITING)
+    assert await shop.dispatch() == ("ready", 0, "not_yet")
+
+
+async def test_what_has_not_begun_is_due_again(shop: Shop, gate: Gate) -> None:
+    await shop.deliver()
+    async with gate.held(BEGINNING), shop.working(paying(fails), concurrency=1, grace_seconds=0):
+        await shop.until(WAITING)
+        stopped = time.monotonic()
+    assert time.monotonic() - stopped < ANSWER_SECONDS / 2  # nobody waits for the lock that its beginning had
+    assert await shop.dispatch() == ("ready", 0, None)
+    assert await shop.attempts() == []
+
+
+@by_raw_and_session
+async def test_a_commit_that_is_refused_is_recorded_and_what_was_behind_it_is_due_again(
+    shop: Shop, gate: Gate, raw: bool
+) -> None:
+    await shop.execute(REFUSED)
+    row = Row(shop, is_refused, write, raw=raw)
+    async with gate.held(RECORDING), row.running(finish=False, grace=0):
+        await shop.until(WAITING)
+    assert [(state, effects) for state, _, effects in await row.came_to()] == [("dead", 0), ("ready", 0)]
+    assert await shop.value("SELECT attempts FROM receiver.dispatch WHERE state = 'ready'") == 0
+
+
+@pytest.mark.parametrize("function", [fails, waits])
+async def test_a_postgres_that_does_not_answer_is_not_waited_for(
+    shop: Shop, gate: Gate, monkeypatch: pytest.MonkeyPatch, function: RawFunction
+) -> None:
+    monkeypatch.setattr(dispatcher, "_LAST_SECONDS", 0.2)
+    await shop.deliver()
+    async with gate.held(RECORDING, opens=False):
+        async with shop.working(paying(function), concurrency=1, grace_seconds=0):
+            await shop.until(WAITING)
+        assert [task for task in asyncio.all_tasks() if task.get_name() == "receiver-slot"] == []
+        assert await shop.dispatch() == ("leased", 1, None)
