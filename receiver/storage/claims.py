@@ -45,14 +45,14 @@ WITH due AS MATERIALIZED (
     FROM due
     WHERE d.event_id = due.event_id AND d.handler = due.handler AND due.free
     RETURNING d.event_id, d.handler, d.epoch, due.attempts, due.state = 'leased' AND due.attempts >= $5 AS suspect,
-        due.due_at, d.deferrals, d.deferred_at
+        due.due_at, d.deferrals, d.deferred_at, d.leased_at
 )
 SELECT l.event_id, l.handler, l.epoch, l.attempts + 1, l.suspect, NULL::bigint, false, l.deferrals,
-       extract(epoch FROM now() - l.deferred_at)::float8, l.due_at, {_EVENT}
+       extract(epoch FROM now() - l.deferred_at)::float8, l.due_at, l.leased_at, {_EVENT}
 FROM leased AS l LEFT JOIN receiver.event AS e ON e.id = l.event_id
 UNION ALL
 SELECT event_id, handler, NULL, NULL, NULL, lane, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
-       NULL, NULL, NULL, NULL
+       NULL, NULL, NULL, NULL, NULL
 FROM due WHERE lane IS NOT NULL
 """
 
@@ -113,11 +113,12 @@ WITH held AS MATERIALIZED (
     FROM decided AS p
     WHERE d.event_id = p.event_id AND d.handler = p.handler AND (p.next <> p.state OR p.next = 'leased')
     RETURNING d.event_id, d.handler, d.state, d.epoch, p.attempts,
-        p.state = 'leased' AND p.attempts >= $5 AS suspect, d.lane, d.lane_at, d.deferrals, d.deferred_at, p.due_at
+        p.state = 'leased' AND p.attempts >= $5 AS suspect, d.lane, d.lane_at, d.deferrals, d.deferred_at, p.due_at,
+        d.leased_at
 )
 SELECT m.event_id, m.handler, m.epoch, m.attempts + 1, m.suspect, m.lane,
        coalesce((l.handled_at, l.event_id) > (m.lane_at, m.event_id), false), m.deferrals,
-       extract(epoch FROM now() - m.deferred_at)::float8, m.due_at, {_EVENT}
+       extract(epoch FROM now() - m.deferred_at)::float8, m.due_at, m.leased_at, {_EVENT}
 FROM moved AS m LEFT JOIN receiver.lane AS l USING (lane) LEFT JOIN receiver.event AS e ON e.id = m.event_id
 WHERE m.state = 'leased'
 """

@@ -73,7 +73,10 @@ class Lease(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     event_id: uuid.UUID
     handler: str
     epoch: int
-    """Proves that it is still ours."""
+    """Proves that it is still ours,"""
+    leased_at: dt.datetime
+    """and this that a run of that number was: a lease that a crash of Postgres takes back leaves its number to another,
+    for leases do not wait for the disk."""
     attempt: int
     """The number of the run that it is leased for."""
     suspect: bool
@@ -250,6 +253,7 @@ def _lease(row: asyncpg.Record) -> Lease:
         event_id=row[0],
         handler=row[1],
         epoch=row[2],
+        leased_at=row[10],
         attempt=row[3],
         suspect=row[4],
         lane=row[5],
@@ -260,7 +264,7 @@ def _lease(row: asyncpg.Record) -> Lease:
     )
 
 
-_FIRST: Final = 10
+_FIRST: Final = 11
 """The event's first column."""
 
 

@@ -94,7 +94,8 @@ FROM held LEFT JOIN left_lane ON true WHERE d.event_id = $1 AND d.handler = $2
 
 SUCCEEDED: Final = """
 SELECT EXISTS (
-    SELECT FROM receiver.dispatch WHERE event_id = $1 AND handler = $2 AND epoch = $3 AND state || '' = 'succeeded'
+    SELECT FROM receiver.dispatch
+    WHERE event_id = $1 AND handler = $2 AND epoch = $3 AND leased_at = $4 AND state || '' = 'succeeded'
 )
 """
 """Whether a run's success is committed: by us, or by its handler, which must not do that."""

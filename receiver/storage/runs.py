@@ -203,7 +203,8 @@ class RunConnection(SlotConnection):
 
     async def _went_through(self, lease: Lease) -> bool:
         await self._ask("ROLLBACK")
-        return bool(await self._tell(outcomes.SUCCEEDED, lease.event_id, lease.handler, lease.epoch))
+        key = (lease.event_id, lease.handler, lease.epoch, lease.leased_at)
+        return bool(await self._tell(outcomes.SUCCEEDED, *key))
 
     def _told(self, later: Told | None, refusal: asyncpg.PostgresError | None) -> None:
         self.committing = False

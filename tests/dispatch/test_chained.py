@@ -22,6 +22,7 @@ WAITING = "SELECT count(*) = 1 FROM pg_stat_activity WHERE datname = current_dat
 END_WAITING = """
 SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'
 """
+SLEEP = "SELECT pg_sleep($1)"
 DEFERRED = """
 CREATE TABLE refused (event_id uuid UNIQUE DEFERRABLE INITIALLY DEFERRED);
 INSERT INTO refused VALUES ('00000000-0000-0000-0000-000000000000');
@@ -162,8 +163,10 @@ async def test_a_commit_that_comes_out_as_a_rollback(shop: Shop, carried: bool) 
     """Of a statement that was given up Postgres has said nothing yet when the commit is asked for."""
     fate: list[asyncpg.PostgresError | None] = []
     async with begun(shop) as (run, first, second):
+        lent = run.lend_raw()
+        await lent.execute(SLEEP, 0)  # it is prepared then: to give that up would cancel nothing
         with pytest.raises(TimeoutError):
-            await run.lend_raw().execute("SELECT pg_sleep($1)", 60, timeout=0.01)
+            await lent.execute(SLEEP, 60, timeout=0.1)
         with pytest.raises(TransactionAborted):
             await run.succeed(first, second, later=fate.append if carried else None)
     assert [type(refusal) for refusal in fate] == [asyncpg.InFailedSQLTransactionError] * carried

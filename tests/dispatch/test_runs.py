@@ -71,6 +71,37 @@ async def test_many_succeed_once_each_over_two_workers(shop: Shop) -> None:
     assert await shop.rows("SELECT count(*), count(DISTINCT (event_id, handler)) FROM effect") == [(200, 200)]
 
 
+LEASE_IS_FORGOTTEN = """
+UPDATE receiver.dispatch SET state = 'ready', epoch = 0, attempts = 0, due_at = now(), worker = NULL, leased_at = NULL
+"""
+
+
+async def test_the_next_lease_is_not_taken_for_one_that_postgres_has_forgotten(shop: Shop) -> None:  # fault 16
+    """A lease does not wait for the disk: a crash may take it back, and then its number, its epoch, comes again."""
+    entered, opened = asyncio.Event(), asyncio.Event()
+
+    async def waits(event: Event, tx: AsyncSession) -> None:
+        await write(event, tx)
+        if not entered.is_set():
+            entered.set()
+            await opened.wait()
+
+    await shop.deliver()
+    async with shop.working(one(waits)):
+        await entered.wait()
+        await shop.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            " WHERE datname = current_database() AND state = 'idle in transaction'"
+        )
+        await shop.execute(LEASE_IS_FORGOTTEN)
+        await shop.until_done()
+        opened.set()
+        await until(lambda: len(shop.runs.heard) == 2)
+    assert shop.runs.heard == [("pay", "succeeded"), ("pay", "lost")]
+    assert await shop.dispatch() == ("succeeded", 1, None)
+    assert await shop.effects() == 1
+
+
 async def commits(event: Event, tx: AsyncSession) -> None:
     await write(event, tx)
     await tx.commit()
