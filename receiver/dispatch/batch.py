@@ -109,12 +109,13 @@ class Batches:
             StoreUnavailable: the connection, which is another by now, cannot be used.
         """
         cut = self.pending
-        if not await self._connection.has_ended():
-            ran = Ran()
-        elif cut.asked is not None and await self._connection.has_succeeded(cut.asked.succeeded[0]):
+        ended = await self._connection.has_ended()
+        if cut.asked is not None and await self._connection.has_succeeded(cut.asked.succeeded[0]):
             ran = cut.asked
-        else:
+        elif ended:
             ran = _ended(cut.leases[: cut.called], verdict.ended_before(error))
+        else:
+            ran = Ran()
         self.pending = Pending()
         return ran
 

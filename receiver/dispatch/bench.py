@@ -51,6 +51,11 @@ class Bench:
             slot.cancel(task)
         return [task for _, task in pending]
 
+    def let_go(self) -> None:
+        """Give the lines back what slots have in hand whose task has ended before."""
+        for slot, (line, _) in self._serving.items():
+            slot.let_go(line)
+
     def call_of(self, task: asyncio.Task[object] | None) -> Call | None:
         """The handler that a task runs, if it runs one. May be asked in any thread."""
         for slot, (_, serving) in tuple(self._serving.items()):

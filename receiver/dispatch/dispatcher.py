@@ -142,6 +142,7 @@ class Dispatcher:
         await self._cancel()
         await self._bench.clear(_LAST_SECONDS)
         await self._cancel()  # for a Postgres that does not answer
+        self._bench.let_go()
         await self._give_back()  # what was to follow a run that was cancelled
         for slot in self._bench:
             await slot.close()

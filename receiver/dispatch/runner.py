@@ -87,8 +87,8 @@ class Runner:
             lease = following
 
     async def _put_back(self, lease: Lease, line: Line) -> bool:
-        """Give the line back what was taken, if the worker stops before it has begun."""
-        if not self._entering or not self._parts.stopping():
+        """Give the line back what was taken, if it has not begun."""
+        if not self._entering:
             return False
         line.put_back(lease)
         await self._connection.discard()  # which may have locked it
@@ -143,7 +143,7 @@ class Runner:
             ended.elapsed = time.perf_counter() - started
             with self._settling:
                 again = await self._settle(ended, error, chained=chained)
-            if stops_us(error):
+            if not again and stops_us(error):
                 raise
             return lease if again else None
 

@@ -11,8 +11,9 @@ class Settling:
     """
 
     def __init__(self) -> None:
+        self.told = False
+        """The slot is to end, though its handler may have swallowed that."""
         self._on = False
-        self._asked = False
         self._put_off = False
 
     def __enter__(self) -> None:
@@ -31,7 +32,7 @@ class Settling:
 
     def cancel(self, task: asyncio.Task[None]) -> None:
         """Cancel the task that serves the slot."""
-        self._put_off = self._on and not self._asked
-        self._asked = True
+        self._put_off = self._on and not self.told
+        self.told = True
         if not self._put_off:
             task.cancel()

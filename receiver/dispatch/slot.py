@@ -61,10 +61,10 @@ class Slot:
     async def serve(self, line: Line) -> None:
         """Run what the line gives, one after another, until cancelled."""
         try:
-            while True:
+            while not self._settling.told:
                 if not self._hand:
                     await self._draw(line)
-                while self._hand:
+                while self._hand and not self._settling.told:
                     await self._runner.run(self._hand.pop(0), line)
         finally:
             if self._parts.stopping():  # else a handler has cancelled this task: who comes in its place has the rest

@@ -3,12 +3,13 @@
 `together` has the statements; `receiver/dispatch/batch.py` says in which order they come.
 """
 
+import datetime as dt
 from collections.abc import Sequence
 
 import asyncpg
 
 from receiver.storage import together
-from receiver.storage.connection import in_our_words
+from receiver.storage.connection import ANSWER_SECONDS, in_our_words
 from receiver.storage.leases import Lease
 from receiver.storage.own import OwnConnection
 from receiver.storage.runs import RunConnection
@@ -18,12 +19,15 @@ class BatchConnection(RunConnection):
     """A `RunConnection` for batches too: between `begin_together` and `succeed_together` handlers run one by one."""
 
     _begun = ""
-    """The transaction of the batch, as Postgres names it."""
+    """The transaction of the batch, as Postgres names it,"""
+    _since: dt.datetime | None = None
+    """and since when it has not crashed, by then."""
 
     async def begin_together(self) -> None:
         """Begin the transaction of a batch. Raises StoreUnavailable."""
         await self._ask("BEGIN")
-        self._begun = str(await self._tell(together.BEGUN))
+        told = await self._heard(self._opened().raw.fetch(together.BEGUN, timeout=ANSWER_SECONDS))
+        self._begun, self._since = told[0]
 
     async def mark(self) -> None:
         """Set the savepoint to which `unmark` takes a batch back. Raises StoreUnavailable."""
@@ -80,7 +84,7 @@ class BatchConnection(RunConnection):
         self._forget_loan()
         async with self._turn():
             await self._ask("ROLLBACK")
-        return bool(await self._tell(together.COMMITTED, self._begun))
+        return bool(await self._tell(together.COMMITTED, self._begun, self._since))
 
     async def _commit(self, own: OwnConnection, sql: str) -> str:
         """Say what ends a batch, or a part of it."""

@@ -18,10 +18,10 @@ from receiver.storage.leases import Lease
 
 # `state || ''` keeps the planner off the index of what is due: the primary key is always better.
 _RUN: Final = """
-PREPARE receiver_run(uuid, text, int) AS
+PREPARE receiver_run(uuid, text, int, timestamptz) AS
 UPDATE receiver.dispatch
 SET state = 'succeeded', due_at = now(), started_at = now(), finished_at = NULL, reason = NULL
-WHERE event_id = $1 AND handler = $2 AND epoch = $3 AND state || '' = 'leased'
+WHERE event_id = $1 AND handler = $2 AND epoch = $3 AND leased_at = $4 AND state || '' = 'leased'
 """
 
 # The row's version is then this transaction's own; if it is not, the division fails, and the COMMIT behind it is not
@@ -53,10 +53,10 @@ left_lane AS MATERIALIZED (
 # $9: 1 if it counts as an attempt, $10: how it blocks its lane if it is dead, $11: 1 if its handler deferred it, $12:
 # its handler may have committed it as succeeded, by SQL of its own.
 _FAIL: Final = f"""
-PREPARE receiver_fail(uuid, text, int, text, float8, float8, text, text, int, boolean, int, boolean) AS
+PREPARE receiver_fail(uuid, text, int, text, float8, float8, text, text, int, boolean, int, boolean, timestamptz) AS
 WITH held AS MATERIALIZED (
     SELECT attempts, trigger, worker, lane, lane_at FROM receiver.dispatch
-    WHERE event_id = $1 AND handler = $2 AND epoch = $3
+    WHERE event_id = $1 AND handler = $2 AND epoch = $3 AND leased_at = $13
         AND (state || '' = 'leased' OR $12 AND state || '' = 'succeeded')
     FOR UPDATE
 ), failed AS (
@@ -129,7 +129,7 @@ class Failure(msgspec.Struct, frozen=True, kw_only=True):
 
 def begin(lease: Lease) -> list[Step]:
     """Begin a run's transaction, if its dispatch is still ours; ends in `UPDATE 1`, or `UPDATE 0` if it is not."""
-    return [("BEGIN",), ("receiver_run", lease.event_id, lease.handler, lease.epoch)]
+    return [("BEGIN",), ("receiver_run", lease.event_id, lease.handler, lease.epoch, lease.leased_at)]
 
 
 def succeed(
@@ -173,7 +173,7 @@ def fail(lease: Lease, failure: Failure, elapsed: float) -> str:
     return (
         f"ROLLBACK; EXECUTE receiver_fail({_key(lease)}, {lease.epoch}, '{outcome}',"
         f" {failure.delay:.6f}, {elapsed:.6f}, {_literal(failure.reason)}, {_literal(failure.error)},"
-        f" {int(failure.counts)}, {failure.blocks}, {int(failure.deferred)}, {failure.ended})"
+        f" {int(failure.counts)}, {failure.blocks}, {int(failure.deferred)}, {failure.ended}, '{lease.leased_at}')"
     )
 
 

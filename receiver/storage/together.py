@@ -12,13 +12,13 @@ from receiver.storage.leases import Lease
 
 # Lanes are locked in one order everywhere: two batches that lock the same ones would else wait for each other.
 _SUCCEED: Final = """
-PREPARE receiver_succeed_together(uuid[], text, int[], text, int) AS
+PREPARE receiver_succeed_together(uuid[], text, int[], text, int, timestamptz[]) AS
 WITH done AS (
     UPDATE receiver.dispatch AS d
     SET state = 'succeeded', due_at = now(), started_at = now(), finished_at = clock_timestamp(), reason = NULL
-    FROM unnest($1, $3) AS t(event_id, epoch)
-    WHERE d.event_id = t.event_id AND d.handler = $2 AND d.epoch = t.epoch AND d.state || '' = 'leased'
-        AND pg_current_xact_id()::text = $4
+    FROM unnest($1, $3, $6) AS t(event_id, epoch, leased_at)
+    WHERE d.event_id = t.event_id AND d.handler = $2 AND d.epoch = t.epoch AND d.leased_at = t.leased_at
+        AND d.state || '' = 'leased' AND pg_current_xact_id()::text = $4
     RETURNING d.event_id, d.lane, d.lane_at
 ), left_lanes AS MATERIALIZED (
     SELECT receiver.leave_lane(lane, $2, event_id, lane_at, true, true)
@@ -29,9 +29,13 @@ SELECT 1 / (count(*) = $5)::int FROM done WHERE (SELECT count(*) FROM left_lanes
 
 PREPARE: Final = _SUCCEED
 
-BEGUN: Final = "SELECT pg_current_xact_id()::text"
-"""Names the transaction that has begun."""
-COMMITTED: Final = "SELECT pg_xact_status($1::text::xid8) = 'committed'"
+# A transaction that has written nothing stands nowhere when PostgreSQL crashes, and its number comes again: to somebody
+# else's. A crash resets the statistics of all that it had been doing, so they tell before from after.
+BEGUN: Final = "SELECT pg_current_xact_id()::text, stats_reset FROM pg_stat_bgwriter"
+"""Names the transaction that has begun, and the time without a crash that it began in."""
+COMMITTED: Final = """
+SELECT CASE WHEN stats_reset = $2 THEN pg_xact_status($1::text::xid8) = 'committed' ELSE false END FROM pg_stat_bgwriter
+"""
 """Whether it is committed; of one that was rolled back and not by us, its handler has done it."""
 
 SAVEPOINT: Final = "SAVEPOINT receiver_event"
@@ -43,13 +47,18 @@ def succeed(begun: str, leases: Sequence[Lease]) -> str:
     """Record success and commit. Fails with division by zero if this is another transaction, or one is not ours.
 
     Args:
-        begun: what `BEGUN` told.
+        begun: the transaction, as `BEGUN` names it.
         leases: of one handler, at most one of each lane.
     """
-    return f"EXECUTE receiver_succeed_together({_keys(leases)}, '{begun}', {len(leases)}); COMMIT"
+    return f"EXECUTE receiver_succeed_together({_keys(leases)}, '{begun}', {len(leases)}, {_times(leases)}); COMMIT"
 
 
 def _keys(leases: Sequence[Lease]) -> str:
     ids = ",".join(str(lease.event_id) for lease in leases)
     epochs = ",".join(str(lease.epoch) for lease in leases)
     return f"'{{{ids}}}', '{leases[0].handler}', '{{{epochs}}}'"
+
+
+def _times(leases: Sequence[Lease]) -> str:
+    times = ",".join(f'"{lease.leased_at}"' for lease in leases)
+    return f"'{{{times}}}'"

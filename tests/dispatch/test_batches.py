@@ -13,11 +13,13 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session
 
 from receiver import RawTransaction, Receiver
+from receiver.embedded import EmbeddedServers
 from receiver.errors import HandlerError
 from receiver.events import Event
 from receiver.handlers import Dead, NotYet, Registry, RetryPolicy
 from receiver.handlers.handler import Function, RawFunction
-from tests.dispatch.conftest import Shop
+from tests.dispatch.conftest import Shop, open_shop, until
+from tests.dispatch.test_runs import LEASE_IS_FORGOTTEN
 from tests.faults.relay import Relay
 
 EFFECT = "INSERT INTO effect VALUES ($1, $2, $3)"
@@ -31,6 +33,9 @@ WHERE event_id IN (SELECT event_id FROM receiver.dispatch LIMIT $1)
 """
 """By a worker that died, for the second time."""
 DEFERRED = "CREATE TABLE refused (id int UNIQUE DEFERRABLE INITIALLY DEFERRED); INSERT INTO refused VALUES (1)"
+AMONG = "event_id = ANY($1)"
+ON_DISK = "SELECT pg_current_wal_flush_lsn() >= pg_current_wal_insert_lsn()"
+"""All leases: who writes the log has done so some time after they were committed."""
 
 ODD: set[uuid.UUID] = set()
 """The events that something is to go wrong with."""
@@ -317,6 +322,69 @@ async def test_a_commit_whose_reply_was_lost_is_found(shop: Shop, as_list: bool)
             await shop.until_done()
     assert sorted(apart.runs.heard) == [("hear", "succeeded")] * 3 + [("pay", "succeeded")] * 3
     assert await shop.effects() == 3
+
+
+@pytest.mark.parametrize("as_list", [True, False])
+async def test_what_postgres_forgets_in_a_crash_is_run_again(
+    own_servers: EmbeddedServers, own_shop: Shop, as_list: bool
+) -> None:
+    """The batch has written nothing: the number of its transaction comes again, and another commits under it."""
+    entered, opened = asyncio.Event(), asyncio.Event()
+
+    async def pays(given: Event | list[Event], tx: RawTransaction) -> None:
+        if not entered.is_set():
+            entered.set()
+            await opened.wait()
+        for event in given if isinstance(given, list) else [given]:
+            await write(event, tx)
+
+    registry = Registry()
+    registry.on("stripe", name="pay", retry=TWICE, raw=True, batch=3, as_list=as_list)(cast("RawFunction", pays))
+    async with own_shop.working(registry, concurrency=1, lease_seconds=3600) as worker:
+        await own_shop.until("SELECT EXISTS (SELECT FROM receiver.worker WHERE name = $1)", worker.name)
+        async with own_shop.transaction():
+            events = [await own_shop.deliver() for _ in range(3)]
+        await entered.wait()
+        await own_shop.until(ON_DISK)
+        await asyncio.to_thread(own_servers.postgres.stop_immediate)
+        await asyncio.to_thread(own_servers.postgres.start)
+        async with open_shop(own_servers.database_url, own_servers.redis_url) as after:
+            for _ in range(3):
+                await after.execute("INSERT INTO outside VALUES ('x')")
+            opened.set()
+            await after.until(
+                f"SELECT count(*) = 3 FROM receiver.dispatch WHERE {AMONG} AND state IN ('succeeded', 'dead')", events
+            )
+            assert await after.rows(f"SELECT DISTINCT state FROM receiver.dispatch WHERE {AMONG}", events) == [
+                ("succeeded",)
+            ]
+            assert await after.value(f"SELECT count(*) FROM effect WHERE {AMONG}", events) == 3
+
+
+async def test_a_lease_that_was_forgotten_is_no_part_of_a_batch(shop: Shop) -> None:
+    """Another worker has one of the same number."""
+    entered, opened = asyncio.Event(), asyncio.Event()
+
+    async def pays(event: Event, tx: RawTransaction) -> None:
+        await write(event, tx)
+        entered.set()
+        await opened.wait()
+
+    async with shop.transaction():
+        for _ in range(3):
+            await shop.deliver()
+    async with (
+        shop.leasing(worker="w2") as other,
+        shop.working(batched(pays, batch=3), concurrency=1, poll_seconds=3600),
+    ):
+        await entered.wait()
+        await shop.execute(LEASE_IS_FORGOTTEN)
+        assert len(await other.take(3)) == 3
+        opened.set()
+        await until(lambda: len(shop.runs.heard) == 3)
+    assert shop.runs.heard == [("pay", "lost")] * 3
+    assert await shop.effects() == 0
+    assert await shop.rows("SELECT DISTINCT state, worker FROM receiver.dispatch") == [("leased", "w2")]
 
 
 async def test_suspects_make_no_room_for_others(shop: Shop) -> None:

@@ -102,6 +102,28 @@ async def test_the_next_lease_is_not_taken_for_one_that_postgres_has_forgotten(s
     assert await shop.effects() == 1
 
 
+async def test_who_ended_its_transaction_does_not_end_the_run_of_the_next_lease(shop: Shop) -> None:
+    entered, opened = asyncio.Event(), asyncio.Event()
+
+    async def ends_it(event: Event, tx: AsyncSession) -> None:
+        if not entered.is_set():
+            await (await raw_connection(await tx.connection())).execute("ROLLBACK")
+            entered.set()
+            await opened.wait()
+        else:
+            await write(event, tx)
+
+    await shop.deliver()
+    async with shop.working(one(ends_it)):
+        await entered.wait()
+        await shop.execute(LEASE_IS_FORGOTTEN)
+        await shop.until_done()
+        opened.set()
+        await until(lambda: len(shop.runs.heard) == 2)
+    assert await shop.dispatch() == ("succeeded", 1, None)
+    assert await shop.effects() == 1
+
+
 async def commits(event: Event, tx: AsyncSession) -> None:
     await write(event, tx)
     await tx.commit()

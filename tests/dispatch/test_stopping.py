@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import asyncpg
 import pytest
@@ -14,8 +14,8 @@ from receiver.dispatch.bench import Bench
 from receiver.events import Event
 from receiver.handlers import Confirmation, Confirmed, NotYet, RawFunction, Registry
 from receiver.storage.connection import ANSWER_SECONDS
-from tests.dispatch.conftest import Shop
-from tests.dispatch.test_carried import REFUSED, Row, by_raw_and_session, is_refused, write
+from tests.dispatch.conftest import Shop, until
+from tests.dispatch.test_carried import REFUSED, Lent, Row, by_raw_and_session, is_refused, write
 from tests.dispatch.test_chained import WAITING
 
 STATES = "SELECT DISTINCT state, attempts, reason FROM receiver.dispatch"
@@ -130,6 +130,84 @@ async def test_a_commit_that_is_refused_is_recorded_and_what_was_behind_it_is_du
         await shop.until(WAITING)
     assert [(state, effects) for state, _, effects in await row.came_to()] == [("dead", 0), ("ready", 0)]
     assert await shop.value("SELECT attempts FROM receiver.dispatch WHERE state = 'ready'") == 0
+
+
+async def waits_for_what_was_cancelled(event: Event, tx: Lent) -> None:
+    try:
+        await write(event, tx)
+    except Exception:  # noqa: BLE001 - whatever it was
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        future.cancel()
+        await future
+
+
+@by_raw_and_session
+async def test_what_is_cancelled_otherwise_behind_it_is_due_again_too(shop: Shop, gate: Gate, raw: bool) -> None:
+    await shop.execute(REFUSED)
+    row = Row(shop, is_refused, waits_for_what_was_cancelled, raw=raw)
+    async with gate.held(RECORDING), row.running(finish=False, grace=0):
+        await shop.until(WAITING)
+    assert [(state, effects) for state, _, effects in await row.came_to()] == [("dead", 0), ("ready", 0)]
+
+
+async def test_what_a_slot_had_in_hand_is_due_again(shop: Shop) -> None:
+    """Its handler has ended the task that serves it, and nobody has looked since."""
+    ended = asyncio.Event()
+
+    async def ends_the_task(_event: Event, _tx: RawTransaction) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        task.add_done_callback(lambda _: ended.set())
+        task.cancel()
+        await asyncio.sleep(10)
+
+    async with shop.transaction():
+        for _ in range(3):
+            await shop.deliver()
+    async with shop.working(paying(ends_the_task, batch=3), concurrency=1, grace_seconds=0):
+        await ended.wait()
+    assert await shop.rows("SELECT state, attempts FROM receiver.dispatch") == [("ready", 0)] * 3
+
+
+async def test_who_swallows_it_keeps_nobody_waiting(shop: Shop) -> None:
+    entered = asyncio.Event()
+
+    async def swallows(_event: Event, _tx: RawTransaction) -> None:
+        entered.set()
+        with suppress(asyncio.CancelledError):
+            await asyncio.sleep(60)
+
+    await shop.deliver()
+    async with shop.working(paying(swallows), concurrency=1, grace_seconds=0):
+        await entered.wait()
+        stopped = time.monotonic()
+    assert time.monotonic() - stopped < dispatcher._LAST_SECONDS - 1
+    assert await shop.dispatch() == ("succeeded", 1, None)
+
+
+async def test_a_slot_that_is_ended_while_a_run_begins(shop: Shop, gate: Gate) -> None:
+    """By a task that a handler has left; nobody stops, and the run begins in the slot that comes in its place."""
+    tasks: list[asyncio.Task[None]] = []
+
+    async def leaves_a_task(event: Event, tx: RawTransaction) -> None:
+        await write(event, tx)
+        task = asyncio.current_task()
+        if task is not None and not tasks:
+            tasks.append(asyncio.create_task(cancels(task)))
+
+    async def cancels(task: asyncio.Task[object]) -> None:
+        await shop.until(WAITING)
+        task.cancel()
+
+    async with shop.working(paying(leaves_a_task), concurrency=1):
+        await shop.deliver()
+        await until(lambda: len(shop.runs.heard) == 1)
+        async with gate.held(BEGINNING, opens=False):
+            await shop.deliver()
+            await until(tasks[0].done)
+        await shop.until_done()
+    assert await shop.effects() == 2
+    assert shop.runs.heard == [("pay", "succeeded")] * 2
 
 
 @pytest.mark.parametrize("function", [fails, waits])
