@@ -19,7 +19,7 @@ from receiver.events import Event
 from receiver.handlers import Dead, NotYet, Registry, RetryPolicy
 from receiver.handlers.handler import Function, RawFunction
 from tests.dispatch.conftest import Shop, open_shop, until
-from tests.dispatch.test_runs import LEASE_IS_FORGOTTEN
+from tests.dispatch.test_leases import LEASE_IS_FORGOTTEN
 from tests.faults.relay import Relay
 
 EFFECT = "INSERT INTO effect VALUES ($1, $2, $3)"

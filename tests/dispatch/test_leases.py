@@ -16,6 +16,9 @@ from receiver.storage.runs import RunConnection
 from tests.dispatch.conftest import Shop
 
 RETRY = Failure(dead=False, delay=100, reason="handler_raised", error="ValueError: 'quoted' \\ \0 \ud800 日本")
+LEASE_IS_FORGOTTEN = """
+UPDATE receiver.dispatch SET state = 'ready', epoch = 0, attempts = 0, due_at = now(), worker = NULL, leased_at = NULL
+"""
 LET_IT_RUN_OUT = "UPDATE receiver.dispatch SET due_at = now() - interval '1 second'"
 
 
@@ -154,6 +157,21 @@ async def test_who_looks_for_a_success_keeps_its_dispatch(shop: Shop) -> None:
         assert not await run.has_succeeded(lease)
         assert await leasing.take(10) == []
         assert await run.fail(lease, RETRY, 0.1)
+
+
+async def test_a_lease_that_postgres_has_forgotten_fences_out(shop: Shop) -> None:
+    """Though the next one has its epoch."""
+    await shop.deliver()
+    async with shop.leasing() as leasing, running(shop) as run:
+        (forgotten,) = await leasing.take(10)
+        await shop.execute(LEASE_IS_FORGOTTEN)
+        (lease,) = await leasing.take(10)
+        assert lease.epoch == forgotten.epoch
+        with pytest.raises(LeaseLost):
+            await run.begin(forgotten)
+        await run.open()
+        assert not await run.fail(forgotten, RETRY, 0.1)
+        await run.begin(lease)
 
 
 async def test_touched_transaction_stays(shop: Shop) -> None:

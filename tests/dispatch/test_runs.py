@@ -16,6 +16,7 @@ from receiver.handlers.handler import Function
 from receiver.storage.engine import raw_connection
 from receiver.storage.raw import RawTransaction
 from tests.dispatch.conftest import Shop, until
+from tests.dispatch.test_leases import LEASE_IS_FORGOTTEN
 from tests.faults.relay import Relay
 
 EFFECT = text("INSERT INTO effect VALUES (:id, :handler, :note)")
@@ -69,11 +70,6 @@ async def test_many_succeed_once_each_over_two_workers(shop: Shop) -> None:
     async with shop.working(registry), shop.working(registry):
         await shop.until_done()
     assert await shop.rows("SELECT count(*), count(DISTINCT (event_id, handler)) FROM effect") == [(200, 200)]
-
-
-LEASE_IS_FORGOTTEN = """
-UPDATE receiver.dispatch SET state = 'ready', epoch = 0, attempts = 0, due_at = now(), worker = NULL, leased_at = NULL
-"""
 
 
 async def test_the_next_lease_is_not_taken_for_one_that_postgres_has_forgotten(shop: Shop) -> None:  # fault 16
