@@ -187,9 +187,6 @@ class Runner(Party):
 
     async def _fail(self, lease: Lease, failure: Failure) -> None:
         await self._connection.open()
-        if await self._connection.has_succeeded(lease):
-            assert self._connection.committing, f"a success that nobody asked for: {lease}"
-            return
         if not await self._connection.fail(lease, failure, 0.1):
             self._oracle.lost.append(lease)
 

@@ -37,28 +37,6 @@ FROM (SELECT event_id, handler, row_number() OVER (ORDER BY due_at, event_id, ha
 WHERE d.event_id = moved.event_id AND d.handler = moved.handler
 """
 """What is locked is being run, replayed or moved at this moment."""
-_QUICK: Final = ("leased", "parked", "renewed", "taken over", "overtaken")
-"""Transitions that do not wait for the disk, and look like none that does."""
-_FORGET: Final = """
-WITH gone AS (
-    DELETE FROM judge.change WHERE number > (
-        SELECT coalesce(max(number), 0) FROM judge.change WHERE NOT transitions && $1
-    ) RETURNING number, old, new
-), lost AS (
-    DELETE FROM receiver.attempt AS a USING gone
-    WHERE outcome = 'lost' AND (a.event_id::text, a.handler, a.epoch::text)
-        = (old->>'event_id', old->>'handler', old->>'epoch')
-)
-UPDATE receiver.dispatch AS d
-SET (state, epoch, attempts, due_at, worker, leased_at)
-    = (was.state, was.epoch, was.attempts, was.due_at, was.worker, was.leased_at)
-FROM (
-    SELECT DISTINCT ON (new->>'event_id', new->>'handler') old
-    FROM gone ORDER BY new->>'event_id', new->>'handler', number
-) AS first,
-    jsonb_populate_record(NULL::receiver.dispatch, old) AS was
-WHERE d.event_id = was.event_id AND d.handler = was.handler
-"""
 _UNFINISHED: Final = f"SELECT count(*) FROM receiver.dispatch WHERE state IN ({quoted(UNFINISHED)})"
 
 
@@ -210,17 +188,6 @@ class World:
             await party.restart()
             party.session.hurt = True
         await self.settle()
-
-    async def forget(self) -> None:
-        """PostgreSQL crashes: all sessions end, and gone is what was committed last without a wait for the disk.
-
-        That is a lease, whose epoch then comes again. What its run had committed would have waited, for both.
-        """
-        for party in self.parties:
-            if party.session.gate.connected:
-                await self.end(party)
-        await self.oracle.check()
-        await self.scene.execute(_FORGET, _QUICK)
 
     async def run_out(self, which: int, *, leased: bool) -> None:
         """Time passes for a dispatch, or for all that are due later if there are fewer than `which`.
