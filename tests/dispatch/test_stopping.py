@@ -186,24 +186,22 @@ async def test_who_swallows_it_keeps_nobody_waiting(shop: Shop) -> None:
 
 
 async def test_a_slot_that_is_ended_while_a_run_begins(shop: Shop, gate: Gate) -> None:
-    """By a task that a handler has left; nobody stops, and the run begins in the slot that comes in its place."""
-    tasks: list[asyncio.Task[None]] = []
+    """By what a handler has left, perhaps; nobody stops, and the run begins in the slot that comes in its place."""
+    tasks: list[asyncio.Task[object]] = []
 
-    async def leaves_a_task(event: Event, tx: RawTransaction) -> None:
+    async def pays(event: Event, tx: RawTransaction) -> None:
         await write(event, tx)
         task = asyncio.current_task()
-        if task is not None and not tasks:
-            tasks.append(asyncio.create_task(cancels(task)))
+        assert task is not None
+        tasks.append(task)
 
-    async def cancels(task: asyncio.Task[object]) -> None:
-        await shop.until(WAITING)
-        task.cancel()
-
-    async with shop.working(paying(leaves_a_task), concurrency=1):
+    async with shop.working(paying(pays), concurrency=1):
         await shop.deliver()
         await until(lambda: len(shop.runs.heard) == 1)
         async with gate.held(BEGINNING, opens=False):
             await shop.deliver()
+            await shop.until(WAITING)
+            tasks[0].cancel()
             await until(tasks[0].done)
         await shop.until_done()
     assert await shop.effects() == 2
