@@ -53,7 +53,9 @@ class Ledger:
     async def marks(self) -> dict[bytes, bytes]:
         """Every key in Redis, with its value."""
         async with redis.asyncio.Redis.from_url(self.redis_url) as client:
-            return {_bytes(name): _bytes(await client.get(name)) for name in await client.keys("*")}
+            # One may run out between the two questions.
+            found = [(name, await client.get(name)) for name in await client.keys("*")]
+            return {_bytes(name): _bytes(said) for name, said in found if said is not None}
 
     async def redis_keys(self) -> int:
         """How many keys Redis holds, of any kind."""
