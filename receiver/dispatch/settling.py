@@ -14,7 +14,8 @@ class Settling:
         self.told = False
         """The slot is to end, though its handler may have swallowed that."""
         self._on = False
-        self._put_off = False
+        self._put_off: asyncio.Task[None] | None = None
+        """To be cancelled after it."""
 
     def __enter__(self) -> None:
         """Begin to record."""
@@ -25,14 +26,15 @@ class Settling:
     ) -> None:
         """It is recorded: what has been put off comes with the next wait."""
         self._on = False
-        task = asyncio.current_task()
-        if self._put_off and task is not None:
+        task, self._put_off = self._put_off, None
+        if task is not None:
             task.cancel()
-        self._put_off = False
 
     def cancel(self, task: asyncio.Task[None]) -> None:
         """Cancel the task that serves the slot."""
-        self._put_off = self._on and not self.told
-        self.told = True
-        if not self._put_off:
+        if self._on and not self.told:
+            self._put_off = task
+        else:
+            self._put_off = None
             task.cancel()
+        self.told = True

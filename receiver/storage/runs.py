@@ -203,8 +203,7 @@ class RunConnection(SlotConnection):
 
     async def _went_through(self, lease: Lease) -> bool:
         await self._ask("ROLLBACK")
-        key = (lease.event_id, lease.handler, lease.epoch, lease.leased_at)
-        return bool(await self._tell(outcomes.SUCCEEDED, *key))
+        return bool(await self._tell(outcomes.SUCCEEDED, lease.event_id, lease.handler, lease.epoch, lease.leased_at))
 
     def _told(self, later: Told | None, refusal: asyncpg.PostgresError | None) -> None:
         self.committing = False

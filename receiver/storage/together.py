@@ -12,19 +12,19 @@ from receiver.storage.leases import Lease
 
 # Lanes are locked in one order everywhere: two batches that lock the same ones would else wait for each other.
 _SUCCEED: Final = """
-PREPARE receiver_succeed_together(uuid[], text, int[], text, int, timestamptz[]) AS
+PREPARE receiver_succeed_together(uuid[], text, int[], timestamptz[], text, int) AS
 WITH done AS (
     UPDATE receiver.dispatch AS d
     SET state = 'succeeded', due_at = now(), started_at = now(), finished_at = clock_timestamp(), reason = NULL
-    FROM unnest($1, $3, $6) AS t(event_id, epoch, leased_at)
+    FROM unnest($1, $3, $4) AS t(event_id, epoch, leased_at)
     WHERE d.event_id = t.event_id AND d.handler = $2 AND d.epoch = t.epoch AND d.leased_at = t.leased_at
-        AND d.state || '' = 'leased' AND pg_current_xact_id()::text = $4
+        AND d.state || '' = 'leased' AND pg_current_xact_id()::text = $5
     RETURNING d.event_id, d.lane, d.lane_at
 ), left_lanes AS MATERIALIZED (
     SELECT receiver.leave_lane(lane, $2, event_id, lane_at, true, true)
     FROM (SELECT * FROM done WHERE lane IS NOT NULL ORDER BY lane) AS in_order
 )
-SELECT 1 / (count(*) = $5)::int FROM done WHERE (SELECT count(*) FROM left_lanes) >= 0
+SELECT 1 / (count(*) = $6)::int FROM done WHERE (SELECT count(*) FROM left_lanes) >= 0
 """
 
 PREPARE: Final = _SUCCEED
@@ -50,15 +50,11 @@ def succeed(begun: str, leases: Sequence[Lease]) -> str:
         begun: the transaction, as `BEGUN` names it.
         leases: of one handler, at most one of each lane.
     """
-    return f"EXECUTE receiver_succeed_together({_keys(leases)}, '{begun}', {len(leases)}, {_times(leases)}); COMMIT"
+    return f"EXECUTE receiver_succeed_together({_keys(leases)}, '{begun}', {len(leases)}); COMMIT"
 
 
 def _keys(leases: Sequence[Lease]) -> str:
     ids = ",".join(str(lease.event_id) for lease in leases)
     epochs = ",".join(str(lease.epoch) for lease in leases)
-    return f"'{{{ids}}}', '{leases[0].handler}', '{{{epochs}}}'"
-
-
-def _times(leases: Sequence[Lease]) -> str:
     times = ",".join(f'"{lease.leased_at}"' for lease in leases)
-    return f"'{{{times}}}'"
+    return f"'{{{ids}}}', '{leases[0].handler}', '{{{epochs}}}', '{{{times}}}'"

@@ -240,10 +240,13 @@ async def test_who_has_cancelled_its_task_pays_for_it_alone(shop: Shop, raw: boo
 
 
 LOCK = 4711
-WAITS = f"""
+WAIT = f"""
 CREATE FUNCTION waits() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
     PERFORM pg_advisory_xact_lock({LOCK}); RETURN NEW;
 END $$;
+"""
+WAITS = f"""
+{WAIT}
 CREATE CONSTRAINT TRIGGER waits AFTER INSERT ON effect DEFERRABLE INITIALLY DEFERRED
     FOR EACH ROW WHEN (NEW.note = 'waits') EXECUTE FUNCTION waits();
 """

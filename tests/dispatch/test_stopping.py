@@ -15,17 +15,14 @@ from receiver.events import Event
 from receiver.handlers import Confirmation, Confirmed, NotYet, RawFunction, Registry
 from receiver.storage.connection import ANSWER_SECONDS
 from tests.dispatch.conftest import Shop, until
-from tests.dispatch.test_carried import REFUSED, Lent, Row, by_raw_and_session, is_refused, write
+from tests.dispatch.test_carried import LOCK, REFUSED, WAIT, Lent, Row, by_raw_and_session, is_refused, write
 from tests.dispatch.test_chained import WAITING
 
 STATES = "SELECT DISTINCT state, attempts, reason FROM receiver.dispatch"
-GATE = """
-CREATE FUNCTION wait() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_advisory_xact_lock(1); RETURN NEW; END $$
-"""
-RECORDING = f"{GATE}; CREATE TRIGGER wait BEFORE INSERT ON receiver.attempt FOR EACH ROW EXECUTE FUNCTION wait()"
+RECORDING = f"{WAIT} CREATE TRIGGER waits BEFORE INSERT ON receiver.attempt FOR EACH ROW EXECUTE FUNCTION waits()"
 BEGINNING = f"""
-{GATE}; CREATE TRIGGER wait BEFORE UPDATE ON receiver.dispatch FOR EACH ROW
-    WHEN (OLD.state = 'leased' AND NEW.state = 'succeeded') EXECUTE FUNCTION wait()
+{WAIT} CREATE TRIGGER waits BEFORE UPDATE ON receiver.dispatch FOR EACH ROW
+    WHEN (OLD.state = 'leased' AND NEW.state = 'succeeded') EXECUTE FUNCTION waits()
 """
 
 GIVING_UP = 0.2
@@ -53,7 +50,7 @@ class Gate:
         await self._shop.execute(what)
         holding = await asyncpg.connect(self._shop.database_url)
         try:
-            await holding.execute("SELECT pg_advisory_lock(1)")
+            await holding.execute(f"SELECT pg_advisory_lock({LOCK})")
             opening = asyncio.create_task(self._open(holding)) if opens else None
             yield
             if opening is not None:
@@ -64,7 +61,7 @@ class Gate:
     async def _open(self, holding: "asyncpg.Connection[asyncpg.Record]") -> None:
         await self._cancelled.wait()
         await asyncio.sleep(GIVING_UP)
-        await holding.execute("SELECT pg_advisory_unlock(1)")
+        await holding.execute(f"SELECT pg_advisory_unlock({LOCK})")
 
 
 @pytest.fixture
@@ -77,7 +74,7 @@ async def fails(_event: Event, _tx: RawTransaction) -> None:
 
 
 async def waits(_event: Event, tx: RawTransaction) -> None:
-    await tx.execute("SELECT pg_advisory_xact_lock(1)")
+    await tx.execute(f"SELECT pg_advisory_xact_lock({LOCK})")
 
 
 def paying(function: RawFunction, *, batch: int = 1) -> Registry:
