@@ -127,8 +127,10 @@ def started() -> Iterator[Start]:
         terminal: int | None = None,
     ) -> Running:
         errors = folder / f"stderr-{len(all_of_them)}.txt"
-        # What this process lets wait, its programs would let wait too.
+        # What this process lets wait, or ignores as one that a script has begun with `&`, its programs would too.
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
+        if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
         with errors.open("wb") as stderr:
             process = subprocess.Popen(
                 [sys.executable, *(["-c", IN_TERMINAL] if terminal else ["-m", "receiver"]), *map(str, arguments)],

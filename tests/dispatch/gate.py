@@ -50,6 +50,8 @@ class Gate:
         self._newest: asyncio.StreamWriter | None = None
         self._through = asyncio.Event()
         self._changed = asyncio.Event()
+        self._up = asyncio.Event()
+        self._up.set()
         self.shut = False
         """Each request waits to be let through; otherwise all pass."""
         self.deaf = False
@@ -91,6 +93,14 @@ class Gate:
         self.waits = self.asking = self.connected = False
         self.pid = 0
 
+    def fall(self) -> None:
+        """Nobody can connect until `rise`, and whoever tries waits."""
+        self._up.clear()
+
+    def rise(self) -> None:
+        """Let those connect who wait for it."""
+        self._up.set()
+
     def tell(self) -> None:
         """Something has changed that those who wait in `changes` want to know."""
         self._changed.set()
@@ -103,6 +113,7 @@ class Gate:
         self._changed.clear()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await self._up.wait()
         there, away = await asyncio.open_connection(self._target.host, self._target.port)
         self._writers |= {writer, away}
         self._newest = writer
@@ -143,6 +154,6 @@ class Gate:
                     writer.write(part)
         writer.transport.abort()
         if self._newest is writer:
-            self.asking = self.connected = False
+            self.waits = self.asking = self.connected = False
             self.pid = 0
             self._changed.set()

@@ -80,7 +80,7 @@ WHERE c.new->>'state' = '{State.LEASED}' AND (c.old->>'epoch')::int < (c.new->>'
 """
 _OWNED: Final = f"""
 SELECT count(*) FROM receiver.dispatch
-WHERE event_id = $1 AND handler = $2 AND epoch = $3 AND state = '{State.LEASED}'
+WHERE event_id = $1 AND handler = $2 AND epoch = $3 AND leased_at = $4 AND state = '{State.LEASED}'
 """
 
 
@@ -134,7 +134,8 @@ class Oracle:
         for lease in self.claimed:
             problems += await self._wrong_claim(lease)
         for lease in self.lost:
-            if await self._connection.fetchval(_OWNED, lease.event_id, lease.handler, lease.epoch):
+            key = (lease.event_id, lease.handler, lease.epoch, lease.leased_at)
+            if await self._connection.fetchval(_OWNED, *key):
                 problems.append(f"told that it is lost, and it is not: {lease}")
         self.claimed.clear()
         self.lost.clear()

@@ -146,12 +146,13 @@ class Runner(Party):
                 return
             await self._write(following)
             await self._connection.catch_up(over=True)  # who has a session is told nothing: its connection is cut
-        except (*FAILED, RunNotBegun) as error:
+        except (*FAILED, RunNotBegun):
+            begun = self._connection.begun  # if not, a session has had its connection cut by us
             self._leases.append(following)
             await self._connection.open()
             if not fate and self.session.hurt:
                 await self._fail(lease, CUT)
-            elif fate != [None] or not (self.session.hurt or isinstance(error, RunNotBegun)):
+            elif fate != [None] or not (self.session.hurt or begun is False):
                 raise
         else:
             self.run = following
@@ -187,6 +188,9 @@ class Runner(Party):
 
     async def _fail(self, lease: Lease, failure: Failure) -> None:
         await self._connection.open()
+        if await self._connection.has_succeeded(lease):
+            assert self._connection.committing, f"a success that nobody asked for: {lease}"
+            return
         if not await self._connection.fail(lease, failure, 0.1):
             self._oracle.lost.append(lease)
 

@@ -234,16 +234,20 @@ class Interleavings(RuleBasedStateMachine):
         if waiting:
             self.do(self.world.run_on(_one_of(waiting, n)))
 
-    @rule(which=st.integers(0, 9), how=st.sampled_from(["unasked", "unheard", "ended", "crash"]))
+    @rule(
+        which=st.integers(0, 9), how=st.sampled_from(["unasked", "unheard", "ended", "worker dies", "PostgreSQL dies"])
+    )
     def fault(self, which: int, how: str) -> None:
-        """A connection breaks, before or after what it is asked is done; a session is ended; a worker dies."""
+        """A connection breaks, before or after what it is asked is done; a session is ended; somebody dies."""
         party = self.world.parties[which]
         if self.since_fault < self.calm:
             self.next_of(which)
             return
         self.since_fault = 0
-        if how == "crash":
+        if how == "worker dies":
             self.do(self.world.crash(self.world.workers[which % 3]))
+        elif how == "PostgreSQL dies":
+            self.do(self.world.forget())
         elif party.session.gate.connected and how == "ended":
             self.do(self.world.end(party))
         elif party.session.gate.connected:

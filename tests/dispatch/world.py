@@ -3,7 +3,7 @@
 import asyncio
 import datetime as dt
 import uuid
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from typing import Final, NamedTuple, TypeAlias
 
 import asyncpg
@@ -37,6 +37,30 @@ FROM (SELECT event_id, handler, row_number() OVER (ORDER BY due_at, event_id, ha
 WHERE d.event_id = moved.event_id AND d.handler = moved.handler
 """
 """What is locked is being run, replayed or moved at this moment."""
+_QUICK: Final = ("leased", "parked", "renewed", "taken over", "overtaken")
+"""Transitions that do not wait for the disk, and look like none that does."""
+_FORGET: Final = """
+WITH gone AS (
+    DELETE FROM judge.change WHERE number > (
+        SELECT coalesce(max(number), 0) FROM judge.change WHERE NOT transitions && $1
+    ) RETURNING number, old, new
+), lost AS (
+    DELETE FROM receiver.attempt AS a USING gone
+    WHERE outcome = 'lost' AND (a.event_id::text, a.handler, a.epoch::text)
+        = (old->>'event_id', old->>'handler', old->>'epoch')
+)
+UPDATE receiver.dispatch AS d
+SET (state, epoch, attempts, due_at, worker, leased_at)
+    = (was.state, was.epoch, was.attempts, was.due_at, was.worker, was.leased_at)
+FROM (
+    SELECT DISTINCT ON (new->>'event_id', new->>'handler') old
+    FROM gone ORDER BY new->>'event_id', new->>'handler', number
+) AS first,
+    jsonb_populate_record(NULL::receiver.dispatch, old) AS was
+WHERE d.event_id = was.event_id AND d.handler = was.handler
+"""
+_END: Final = "SELECT pg_terminate_backend(pid, $2) FROM unnest($1::int[]) AS t(pid)"
+_DYING_MS: Final = 60_000
 _UNFINISHED: Final = f"SELECT count(*) FROM receiver.dispatch WHERE state IN ({quoted(UNFINISHED)})"
 
 
@@ -167,18 +191,18 @@ class World:
             await session.answered(self.scene)
         self._orphans.add(session.gate.pid)
         session.gate.cut()
-        for _ in range(_TICKS):
-            await asyncio.sleep(0)
+        await self._programs_hear()
         await self.settle()
 
     async def end(self, party: Party) -> None:
         """PostgreSQL ends a session, as it does when a transaction was idle for too long."""
-        party.session.hurt = True
-        self._orphans.add(party.session.gate.pid)
-        await self.scene.execute("SELECT pg_terminate_backend($1)", party.session.gate.pid)
+        session = party.session
+        session.hurt = True
+        ended = session.gate.pid
+        self._orphans.add(ended)
+        await self.scene.execute("SELECT pg_terminate_backend($1)", ended)
         await self.settle()
-        while party.session.gate.connected:
-            await party.session.gate.changes(0.01)
+        await self._gates_hear([ended])
 
     async def crash(self, worker: Worker) -> None:
         """A worker dies; another one takes its name."""
@@ -187,6 +211,25 @@ class World:
             await party.session.abandon()
             await party.restart()
             party.session.hurt = True
+        await self.settle()
+
+    async def forget(self) -> None:
+        """PostgreSQL crashes: all sessions end, and gone is what was committed last without a wait for the disk.
+
+        That is a lease, whose epoch then comes again. What its run had committed would have waited, for both.
+        """
+        sessions = [party.session for party in self.parties]
+        for session in sessions:
+            session.gate.fall()
+            session.hurt = True
+        ended = [*self._orphans, *(session.gate.pid for session in sessions)]
+        for wait in (0, _DYING_MS):  # all at once: none does what the death of another one lets it
+            await self.scene.execute(_END, ended, wait)
+        await self.oracle.check()
+        await self.scene.execute(_FORGET, _QUICK)
+        await self._gates_hear(ended)
+        for session in sessions:
+            session.gate.rise()
         await self.settle()
 
     async def run_out(self, which: int, *, leased: bool) -> None:
@@ -212,10 +255,12 @@ class World:
 
     async def quiet(self) -> None:
         """No more faults: one honest worker runs all that is left, and dead ones are replayed, until nothing is."""
-        while busy := [party for party in self.parties if party.session.busy]:
-            for party in busy:
-                if party.session.waits:
-                    await self.run_on(party.session)
+        while busy := [party.session for party in self.parties if party.session.busy]:
+            waiting = [session for session in busy if session.waits]
+            for session in waiting:
+                await self.run_on(session)
+            for runner in [] if waiting else self._in_a_run():  # what is busy waits for these
+                await self.end(runner)
             await self.settle()
             await self.oracle.check()
         for worker in self.workers:
@@ -224,6 +269,11 @@ class World:
             if not await self._honest_round(self.workers[0]):
                 break
         await self.oracle.check_the_end()
+
+    def _in_a_run(self) -> list[Runner]:
+        """Whose handler does nothing at the moment."""
+        runners = [worker.runner for worker in self.workers]
+        return [runner for runner in runners if runner.run is not None and not runner.session.busy]
 
     async def _honest_round(self, worker: "Worker") -> bool:
         """Run what can be leased; whether there is more to do."""
@@ -272,6 +322,18 @@ class World:
         await settle(self.scene, sessions, self._orphans)
         for session in sessions:
             session.reap()
+
+    async def _gates_hear(self, ended: Sequence[int]) -> None:
+        """Wait until no program is connected to these backends, and knows it. It may have connected anew by then."""
+        for party in self.parties:
+            while party.session.gate.pid and party.session.gate.pid in ended:
+                await party.session.gate.changes(0.01)
+        await self._programs_hear()
+
+    @staticmethod
+    async def _programs_hear() -> None:
+        for _ in range(_TICKS):
+            await asyncio.sleep(0)
 
     async def _session(self, name: str) -> Session:
         gate = Gate(self._url)
