@@ -209,6 +209,8 @@ class Runner:
 
     async def handle(self, leases: Sequence[Lease], handler: Handler, answer: Answer | None = None) -> None:
         """Call the handler for one event, or for several if it takes a list."""
+        if self._settling.told:  # and the call before this one, in a batch, has kept that to itself
+            raise asyncio.CancelledError
         first, several = leases[0], len(leases) > 1
         named = f"{first.event_id} and {len(leases) - 1} more" if several else str(first.event_id)
         # Never unbound: the slot's task has a context of its own, and the next run binds all of them again.

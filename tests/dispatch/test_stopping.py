@@ -166,20 +166,25 @@ async def test_what_a_slot_had_in_hand_is_due_again(shop: Shop) -> None:
     assert await shop.rows("SELECT state, attempts FROM receiver.dispatch") == [("ready", 0)] * 3
 
 
-async def test_who_swallows_it_keeps_nobody_waiting(shop: Shop) -> None:
-    entered = asyncio.Event()
+@pytest.mark.parametrize(("batch", "becomes"), [(1, ("succeeded", 1, None)), (3, ("ready", 0, None))])
+async def test_who_swallows_it_keeps_nobody_waiting(shop: Shop, batch: int, becomes: tuple[object, ...]) -> None:
+    """Of a batch, the others are not called: it is begun anew elsewhere, with the one that had swallowed it."""
+    called = asyncio.Queue[Event]()
 
-    async def swallows(_event: Event, _tx: RawTransaction) -> None:
-        entered.set()
+    async def swallows(event: Event, _tx: RawTransaction) -> None:
+        called.put_nowait(event)
         with suppress(asyncio.CancelledError):
             await asyncio.sleep(60)
 
-    await shop.deliver()
-    async with shop.working(paying(swallows), concurrency=1, grace_seconds=0):
-        await entered.wait()
+    async with shop.transaction():
+        for _ in range(batch):
+            await shop.deliver()
+    async with shop.working(paying(swallows, batch=batch), concurrency=1, grace_seconds=0):
+        await called.get()
         stopped = time.monotonic()
     assert time.monotonic() - stopped < dispatcher._LAST_SECONDS - 1
-    assert await shop.dispatch() == ("succeeded", 1, None)
+    assert called.empty()
+    assert await shop.rows(STATES) == [becomes]
 
 
 async def test_a_slot_that_is_ended_while_a_run_begins(shop: Shop, gate: Gate) -> None:
