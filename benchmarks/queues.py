@@ -25,7 +25,7 @@ WITH made AS (
     SELECT id, uuid_send(id), 'stripe', 'stripe', external_id, 'payment_intent.succeeded', '{}', $2 FROM made
 )
 INSERT INTO receiver.dispatch (event_id, handler, lane, lane_at)
-SELECT id, $3, hashtextextended(external_id, 0) % $4::int, CASE WHEN $4 IS NOT NULL THEN now() END FROM made
+SELECT id, $3, mod(abs(hashtextextended(external_id, 0)), $4::int), CASE WHEN $4 IS NOT NULL THEN now() END FROM made
 """
 LEFT = "SELECT count(*) FROM receiver.dispatch WHERE state IN ('ready', 'waiting', 'leased')"
 

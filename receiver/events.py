@@ -21,6 +21,14 @@ rest may have been changed; `sender`: a secret that came along proves who sent, 
 `internal`: no provider sent it, code of the merchant's own emitted it, and vouches for it."""
 
 
+def lane_time(occurred_at: dt.datetime | None, trust: Trust) -> dt.datetime | None:
+    """The time by which a lane knows its place; None: that of its arrival.
+
+    A time that nothing vouches for could be set far ahead by anybody, and all that comes later would be late for ever.
+    """
+    return None if trust == "none" else occurred_at
+
+
 class Held(msgspec.Struct, frozen=True, kw_only=True):
     """A token of the merchant's own that came with a callback: see `sources/lock.py`."""
 
@@ -55,7 +63,7 @@ class Fact(msgspec.Struct, frozen=True, kw_only=True):
     entity_id: str | None
     """The payment, order or other object that the event is about."""
     occurred_at: dt.datetime | None
-    """The event's own time, aware; None where the provider signs none."""
+    """The event's own time, aware; None where the provider states none. As far to be trusted as the rest: `trust`."""
     key_time: int
     """Unix seconds of the event's creation if it is signed and the same on every resend, else 0."""
     fingerprint: bytes | None

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from receiver.dispatch.content import Readers, to_candidate_event
+from receiver.events import lane_time
 from receiver.handlers import Handler, lane_number
 from receiver.storage.steps import Candidate, Content, Missing, Step
 
@@ -40,5 +41,5 @@ def _missing(handler: Handler, candidate: Candidate, content: Content, readers: 
     lane = handler.options.lane
     event = to_candidate_event(candidate, content, handler.name, readers)
     number = None if lane is None else lane_number(handler.name, event, lane)
-    at = candidate.occurred_at or candidate.received_at
+    at = lane_time(candidate.occurred_at, candidate.trust) or candidate.received_at
     return Missing(event_id=candidate.id, lane=number, lane_at=None if number is None else at)

@@ -7,7 +7,7 @@ from typing import Final, Protocol, TypeAlias
 
 import msgspec
 
-from receiver.events import Event, Held, Trust
+from receiver.events import Event, Held, Trust, lane_time
 from receiver.storage.engine import Connection, Statement
 
 
@@ -169,7 +169,7 @@ def parameters(arrivals: Sequence[Arrival]) -> Parameters:
     Args:
         arrivals: sorted by key, no key twice.
     """
-    owed = [(a.event_id, name, lane, a.occurred_at) for a in arrivals for name, lane in a.owed]
+    owed = [(a.event_id, name, lane, lane_time(a.occurred_at, a.trust)) for a in arrivals for name, lane in a.owed]
     return (
         [a.key for a in arrivals],
         [a.event_id for a in arrivals],

@@ -12,6 +12,7 @@ import msgspec
 
 from receiver.storage.engine import Connection
 from receiver.storage.partitions import first_id
+from receiver.storage.states import retrying
 
 ReplayState: TypeAlias = Literal["dead", "retrying", "succeeded"]
 
@@ -22,7 +23,7 @@ _SLACK: Final = dt.timedelta(days=1)
 # waits for its lane must not get past it.
 FITS: Final = {
     "dead": "{row}.state = 'dead'",
-    "retrying": "({row}.state = 'ready' AND {row}.attempts > 0)",
+    "retrying": retrying("{row}"),
     "succeeded": "{row}.state = 'succeeded'",
 }
 

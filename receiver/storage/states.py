@@ -225,6 +225,11 @@ TRANSITIONS: Final = (
 )
 
 
+def retrying(row: str) -> str:
+    """SQL: whether `row` was run, or begun, in vain, and has its next try before it. `NotYet` counts no attempt."""
+    return f"({row}.state = '{State.READY}' AND ({row}.attempts > 0 OR {row}.reason IS NOT NULL))"
+
+
 def quoted(states: Iterable[State]) -> str:
     """`states` as a list of SQL literals, for the inside of `IN (…)`."""
     return ", ".join(f"'{state}'" for state in states)

@@ -166,11 +166,11 @@ FROM receiver.event AS e
 LEFT JOIN receiver.dedup_key AS k ON k.key = e.key AND k.event_id = e.id
 CROSS JOIN LATERAL (
     SELECT CASE WHEN bool_or(state = 'dead') THEN 'dead'
-                WHEN bool_or(state = 'ready' AND attempts > 0) THEN 'retrying'
+                WHEN bool_or({states.retrying("d")}) THEN 'retrying'
                 WHEN bool_or(state IN ({states.quoted(states.UNFINISHED)})) THEN 'pending'
                 WHEN bool_or(state = 'succeeded') THEN 'succeeded'
                 ELSE 'unhandled' END AS state
-    FROM receiver.dispatch WHERE event_id = e.id
+    FROM receiver.dispatch AS d WHERE event_id = e.id
 ) AS s
 """
 
@@ -247,15 +247,15 @@ _BLOCKING: Final = """
 SELECT handler, count(*) AS dead FROM receiver.dispatch WHERE state = 'dead' AND blocks GROUP BY handler ORDER BY 1
 """
 
-_TOTALS: Final = """
+_TOTALS: Final = f"""
 SELECT (SELECT count(*) FROM receiver.event) AS accepted,
        (SELECT coalesce(sum(duplicates), 0) FROM receiver.dedup_key)::bigint AS duplicates,
        (SELECT count(*) FROM receiver.quarantine) AS quarantined,
        count(*) FILTER (WHERE state = 'succeeded') AS succeeded,
-       count(*) FILTER (WHERE state = 'ready' AND attempts > 0) AS retrying,
-       count(*) FILTER (WHERE state IN ('waiting', 'leased') OR (state = 'ready' AND attempts = 0)) AS pending,
+       count(*) FILTER (WHERE {states.retrying("d")}) AS retrying,
+       count(*) FILTER (WHERE state IN ({states.quoted(states.UNFINISHED)}) AND NOT {states.retrying("d")}) AS pending,
        count(*) FILTER (WHERE state = 'dead') AS dead
-FROM receiver.dispatch
+FROM receiver.dispatch AS d
 """
 
 

@@ -137,6 +137,9 @@ def test_what_succeeded_is_run_again_only_if_that_is_said(cli: Cli, with_shop: S
     assert (said.code, said.out) == (Exit.FAILED, "")
     assert said.err.startswith("receiver: again_needed: what succeeded would run again: what its handler writes")
     assert "the same idempotency keys" in said.err
+    unclear = cli("replay", "--type", kind, "--again")
+    assert (unclear.code, unclear.out) == (Exit.USAGE, "")
+    assert "--again: goes with EVENT or with --state succeeded" in unclear.err
     assert cli(*arguments, "--again", "--json").fields()["replayed"] == 3
 
 

@@ -11,6 +11,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from receiver import RawTransaction
+from receiver.dispatch import call
 from receiver.errors import HandlerError
 from receiver.events import Event
 from receiver.handlers import Registry, RetryPolicy
@@ -33,6 +34,12 @@ LEARNING = 20
 """Runs from which a slot has learned that the handler begins with a statement, and that many may be leased ahead."""
 Lent: TypeAlias = RawTransaction | AsyncSession
 Odd: TypeAlias = Callable[[Event, Lent], Awaitable[None]]
+
+
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However busy the machine is, a slot takes these handlers for quick ones."""
+    monkeypatch.setattr(call, "_QUICK", 60.0)
 
 
 async def ask(tx: Lent, query: str, *values: object) -> None:

@@ -157,6 +157,21 @@ async def test_older_one_that_commits_during_the_run_of_a_newer_comes_next_and_i
         await other.close()
 
 
+async def test_older_one_that_commits_after_a_newer_was_handled_is_late(lanes: Lanes, database_url: str) -> None:
+    await lanes.deliver(2)
+    other = await asyncpg.connect(database_url)
+    try:
+        async with other.transaction():
+            await lanes.deliver(1, connection=other)
+            (newer,) = await lanes.take()
+            await lanes.succeed(newer)
+            assert await lanes.take() == []
+        (older,) = await lanes.take()
+        assert (lanes.at(older), older.late) == (1, True)
+    finally:
+        await other.close()
+
+
 async def test_older_one_that_commits_between_look_and_claim_is_not_overtaken(lanes: Lanes) -> None:
     """The claim's snapshot must be newer than its lock."""
     await lanes.deliver(2)
@@ -244,10 +259,26 @@ async def test_park_against_completion(lanes: Lanes) -> None:
 
 
 async def test_two_claims_on_one_lane_lease_one(lanes: Lanes, shop: Shop) -> None:
-    await lanes.deliver(1, 2, 3, 4)
+    """The second claim comes when the first has decided and not committed, and again when it has."""
+    await lanes.deliver(2)
+    (row,) = await lanes.take()  # connects
+    await lanes.leasing.give_back([row])
+    await lanes.deliver(1, 3, 4)
+    own = lanes.leasing._kept._own
+    assert own is not None
+    plain, meanwhile = own.say, []
+
     async with shop.leasing(worker="w2") as second:
+
+        async def say_late(sql: str, seconds: float | None = None) -> str:
+            if sql == "COMMIT":
+                meanwhile.append(await second.take(10))
+            return await plain(sql, seconds)
+
+        own.say = say_late  # type: ignore[method-assign]
         assert await lanes.taken() == [1]
-        assert await second.take(10) == []
+        own.say = plain  # type: ignore[method-assign]
+        assert [*meanwhile, await second.take(10)] == [[], []]
 
 
 async def test_expired_lease_of_a_living_run_keeps_its_lane(lanes: Lanes) -> None:

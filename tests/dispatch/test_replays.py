@@ -180,7 +180,8 @@ SELECTIONS: Final = [
         ),
         {"other_reason", "other_source"},
     ),
-    (Selection(state="retrying"), {"retrying"}),
+    (Selection(state="retrying"), {"retrying", "not_yet"}),
+    (Selection(state="retrying", reason="no_order"), {"not_yet"}),
     (Selection(state="succeeded"), {"succeeded"}),
     (Selection(state="dead", handler="nobody"), set()),
 ]
@@ -201,6 +202,8 @@ async def test_what_is_selected_is_what_is_counted_shown_and_replayed(
             ("old", "pay", "stripe", "charge.paid", "dead", "handler_raised", 2025),
             ("new", "pay", "stripe", "charge.paid", "dead", "handler_raised", 2027),
             ("retrying", "pay", "stripe", "charge.paid", "ready", "handler_raised", 2026),
+            ("not_yet", "pay", "stripe", "charge.paid", "ready", "no_order", 2026),
+            ("untried", "pay", "stripe", "charge.paid", "ready", None, 2026),
             ("succeeded", "pay", "stripe", "charge.paid", "succeeded", None, 2026),
             ("waiting", "pay", "stripe", "charge.paid", "waiting", None, 2026),
             ("leased", "pay", "stripe", "charge.paid", "leased", "handler_raised", 2026),
@@ -209,6 +212,10 @@ async def test_what_is_selected_is_what_is_counted_shown_and_replayed(
         when = at.replace(year=year) + dt.timedelta(seconds=n)
         await shop.execute(MANY, 1, when, handler, source, kind, state, reason)
         await shop.execute("UPDATE receiver.event SET external_id = $1 WHERE external_id = 'evt_1'", name)
+    # `NotYet` takes its attempt back.
+    await shop.execute(
+        "UPDATE receiver.dispatch SET attempts = 0 WHERE state = 'ready' AND reason IS DISTINCT FROM 'handler_raised'"
+    )
     async with operating(shop) as connection:
         found = await jobs.preview(connection, selection, lambda _: None)
         assert found.matched == len(found.sample) == len(expected)
@@ -223,7 +230,7 @@ async def test_what_is_selected_is_what_is_counted_shown_and_replayed(
         " WHERE d.epoch = 1 AND d.trigger = 'manual'"
     )
     assert {name for (name,) in names} == expected
-    assert await shop.value(UNTOUCHED) == 11 - len(expected)
+    assert await shop.value(UNTOUCHED) == 13 - len(expected)
 
 
 async def test_what_takes_long_to_count_is_estimated(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:

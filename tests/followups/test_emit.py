@@ -4,6 +4,7 @@ import asyncio
 import datetime as dt
 import random
 import signal
+import uuid
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from decimal import Decimal
@@ -17,6 +18,7 @@ from sqlalchemy.orm import Session
 from receiver import Dead, EmitError, Event, Receiver, RetryPolicy
 from receiver.events import INTERNAL, parse_exactly
 from receiver.handlers.handler import Function
+from receiver.storage.replays import replay_event
 from tests.dispatch.conftest import Shop
 
 EFFECT = text("INSERT INTO effect VALUES (:id, :handler, :note)")
@@ -143,7 +145,9 @@ async def test_replay_emits_nothing_new(shop: Shop, receiver: Receiver) -> None:
     await shop.deliver("pay")
     async with working(shop, receiver):
         await shop.until_done()
-        await shop.execute("UPDATE receiver.dispatch SET state = 'ready', epoch = epoch + 1, attempts = 0")
+        async with shop.transaction() as connection:
+            for (event_id,) in await shop.rows("SELECT id FROM receiver.event"):
+                assert await replay_event(connection, uuid.UUID(str(event_id)), None, again=True)
         await shop.until_done()
     assert len(keys) == 3
     assert len(set(keys)) == 1, "one key over attempts and replays"

@@ -88,6 +88,12 @@ async def die_at_a_point(scene: Scene) -> None:
     member.fail_at(scene.draw.choice(SERVER_POINTS if member in scene.servers else WORKER_POINTS))
 
 
+async def mistake_the_time(scene: Scene) -> None:
+    """A worker's: a server that is ten minutes wrong takes no callback that is signed with the time."""
+    await scene.victim()
+    scene.draw.choice(scene.workers).mistake_the_time(scene.draw.choice([-600, 600]))
+
+
 async def cut(scene: Scene) -> None:
     scene.draw.choice(scene.relays).cut()
 
@@ -143,6 +149,17 @@ async def redis_silent(scene: Scene) -> None:
     scene.stores.valkey.freeze()
     await asyncio.sleep(scene.draw.random() * 2)
     scene.stores.valkey.thaw()
+
+
+async def redis_falls_back(scene: Scene) -> None:
+    """To a state that is some seconds old, as at a failover to a replica that had fallen behind."""
+
+    async def use(client: "redis.asyncio.Redis") -> None:
+        await client.save()
+
+    await _with_redis(scene, use)
+    await asyncio.sleep(scene.draw.random() * 3)
+    await redis_down(scene)
 
 
 async def _with_redis(scene: Scene, use: Callable[["redis.asyncio.Redis"], Awaitable[None]]) -> None:
@@ -236,6 +253,7 @@ PROGRAMS: Mapping[str, Fault] = {
     "program told to stop": stop,
     "program frozen": freeze,
     "program dies at a crash point": die_at_a_point,
+    "worker's clock wrong": mistake_the_time,
 }
 NETWORK: Mapping[str, Fault] = {
     "network cut": cut,
@@ -248,6 +266,7 @@ NETWORK: Mapping[str, Fault] = {
 STORES: Mapping[str, Fault] = {
     "Redis down": redis_down,
     "Redis silent": redis_silent,
+    "Redis falls back": redis_falls_back,
     "Redis flushed": redis_forgets,
     "Redis paused": redis_slow,
     "Redis full": redis_full,

@@ -10,6 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import receiver
+from tests.ingress.program import SHIFTED
 
 STOP_SECONDS = 30.0
 """What a program may take to end after SIGTERM."""
@@ -37,6 +38,7 @@ class Member:
         self._ready = asyncio.Event()
         self._told = False
         self._failpoint = ""
+        self._clock = 0
         self._was_ready = False
 
     async def keep(self) -> None:
@@ -82,6 +84,11 @@ class Member:
         self._failpoint = point
         self.kill()
 
+    def mistake_the_time(self, seconds: int) -> None:
+        """SIGKILL; the next one's clock is wrong by that much."""
+        self._clock = seconds
+        self.kill()
+
     async def end(self) -> None:
         """End it for good."""
         process, self._told = self._process, True
@@ -100,13 +107,15 @@ class Member:
     async def _start(self) -> asyncio.subprocess.Process:
         self._told = self._was_ready = False
         armed, self._failpoint = self._failpoint, ""
+        clock, self._clock = self._clock, 0
+        runner = [str(SHIFTED), str(clock), "receiver"] if clock else ["-m", "receiver"]
         environment = {name: value for name, value in os.environ.items() if not name.startswith("RECEIVER_")}
         environment |= {**self._variables, "PYTHONPATH": str(Path(receiver.__file__).parents[1])}
         if armed:
             environment["RECEIVER_FAILPOINT"] = armed
         with self.log.open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", "receiver", self._command, "shop:receiver", "--json"),
+                *(sys.executable, *runner, self._command, "shop:receiver", "--json"),
                 cwd=self._folder,
                 env=environment,
                 stdout=asyncio.subprocess.PIPE,

@@ -4,8 +4,10 @@ import asyncio
 import os
 import random
 import signal
+import time
 from collections.abc import Callable
 
+import asyncpg
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session
@@ -18,6 +20,7 @@ CREATE TABLE effect (
     seq bigserial NOT NULL, handler text NOT NULL, event_id uuid NOT NULL, late boolean NOT NULL, worker int NOT NULL
 );
 CREATE INDEX ON effect (event_id, handler);
+CREATE TABLE outside (event_id uuid NOT NULL, key text NOT NULL);
 CREATE TABLE stock (id int PRIMARY KEY, taken bigint NOT NULL DEFAULT 0);
 INSERT INTO stock SELECT generate_series(1, 20);
 """
@@ -28,6 +31,9 @@ _WRITE = text("INSERT INTO effect (handler, event_id, late, worker) VALUES (:han
 _WRITE_RAW = "INSERT INTO effect (handler, event_id, late, worker) VALUES ($1, $2, $3, $4)"
 _BOOKED = text("SELECT EXISTS (SELECT FROM effect WHERE event_id = :event AND handler = 'book')")
 _TAKE = text("UPDATE stock SET taken = taken + 1 WHERE id = :id")
+_CONFLICT = text("DO $$ BEGIN RAISE SQLSTATE '40001'; END $$")
+_TOO_LONG = 12.0
+"""Seconds: longer than the time that a handler has."""
 
 
 def _row(event: Event) -> dict[str, object]:
@@ -67,6 +73,8 @@ async def book(event: Event, tx: AsyncSession) -> None:
     await receiver.emit(tx, "order.booked", {"event": str(event.id)}, key=str(event.id), entity_id=event.entity_id)
     if random.random() < 0.01:
         await asyncio.sleep(random.random())
+    if random.random() < 0.0005:
+        await asyncio.sleep(_TOO_LONG)
     _stumble()
 
 
@@ -100,13 +108,28 @@ async def take_stock(event: Event, tx: AsyncSession) -> None:
     """Takes two pieces in any order, so that some of these deadlock."""
     for piece in random.sample(range(1, 21), STOCK):
         await tx.execute(_TAKE, {"id": piece})
+    if random.random() < 0.01:
+        await tx.execute(_CONFLICT)
     await tx.execute(_WRITE, _row(event))
+    _stumble()
+
+
+async def call_outside(event: Event, tx: RawTransaction) -> None:
+    """What it does elsewhere stays whatever becomes of it here, and is known there by its key."""
+    elsewhere = await asyncpg.connect(os.environ["RECEIVER_DATABASE_URL"], timeout=5)
+    try:
+        await elsewhere.execute("INSERT INTO outside VALUES ($1, $2)", event.id, event.idempotency_key("call"))
+    finally:
+        elsewhere.terminate()
+    await _write_raw(event, tx)
     _stumble()
 
 
 def book_plainly(event: Event, tx: Session) -> None:
     """In a thread."""
     tx.execute(_WRITE, _row(event))
+    if random.random() < 0.0002:
+        time.sleep(_TOO_LONG)
     _stumble()
 
 
@@ -149,9 +172,10 @@ def build() -> Receiver:
     made.on("stripe", "charge.*", raw=True, batch=10, as_list=True)(list_together)
     made.on("stripe", "payment_intent.*", lane="entity", batch=10)(keep_together)
     made.on("standardwebhooks", lane="entity")(keep_ledger)
-    made.on("standardwebhooks")(book_plainly)
-    made.on("alipay")(book_plainly)
-    made.on("wechatpay")(book_plainly)
+    made.on("standardwebhooks", timeout=10)(book_plainly)
+    made.on("alipay", timeout=10)(book_plainly)
+    made.on("wechatpay", timeout=10)(book_plainly)
+    made.on("wechatpay", raw=True)(call_outside)
     return made
 
 

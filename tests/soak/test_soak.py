@@ -61,6 +61,8 @@ BREAKS = {
     ),
     "two of one lane at once": f"UPDATE receiver.dispatch SET started_at = now() WHERE {SECOND}",
     "stock taken twice": "UPDATE stock SET taken = taken + 2 WHERE id = 2",
+    "called outside under two keys": "INSERT INTO outside VALUES (id_of(1), 'a'), (id_of(1), 'b')",
+    "or not at all": f"{EFFECT} ('call_outside', id_of(2), false, 1)",
     "emitted twice or not at all": "UPDATE receiver.event SET source = 'internal'",
     "owed to": f"DELETE FROM receiver.dispatch WHERE {SECOND} AND handler = 'take_stock'",
     "in quarantine": (

@@ -56,6 +56,11 @@ RULES: Final[Mapping[str, str]] = {
             (SELECT count(*) AS emitted FROM receiver.event WHERE source = 'internal') e
         WHERE booked <> emitted
     """,
+    "called outside under two keys, or not at all": """
+        SELECT event_id, count(DISTINCT key) FROM (
+            SELECT event_id FROM outside UNION SELECT event_id FROM effect WHERE handler = 'call_outside'
+        ) AS called LEFT JOIN outside USING (event_id) GROUP BY event_id HAVING count(DISTINCT key) <> 1
+    """,
     "a replay that did not end": "SELECT id, state, matched, looked_at FROM receiver.replay WHERE state <> 'done'",
     "in quarantine": "SELECT source, reason, external_id FROM receiver.quarantine",
 }

@@ -33,6 +33,12 @@ async def post(receiver: Receiver, *callbacks: SignedCallback) -> list[int]:
         ]
 
 
+def test_keys_for_outside_calls_stay_what_they_are() -> None:
+    """Another formula in a later version would charge again whoever is replayed."""
+    event = make_event("stripe", "charge.paid", external_id="evt_1", handler="charge", attempt=2)
+    assert event.idempotency_key("charge") == "1874ada29717e9ea2c40041616da939e"
+
+
 @pytest.mark.parametrize("source", PROVIDERS)
 async def test_a_callback_is_taken_and_its_event_is_the_one_that_handlers_get(receiver: Receiver, source: str) -> None:
     got: asyncio.Queue[Event] = asyncio.Queue()

@@ -40,7 +40,7 @@ def replay(
     ] = None,
     until: Annotated[str | None, typer.Option(metavar="AGE|TIME", help="Only what came before that.")] = None,
     again: Annotated[
-        bool, typer.Option("--again", help="Also what succeeded: its effect will be there twice.")
+        bool, typer.Option("--again", help="With EVENT or --state succeeded: also what succeeded. Its effect will be there twice.")
     ] = False,
     rate: Annotated[float | None, typer.Option(min=0.001, help="Most per second; default: as fast as it goes.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only count, and show the first of them.")] = False,
@@ -63,6 +63,8 @@ def replay(
         done = asyncio.run(_replay_event(event_id, who, handler, embedded, again=again, dry_run=dry_run))
         _print(done, "would be due" if dry_run else "are due", as_json=as_json)
         return
+    if again and state != "succeeded":
+        raise typer.BadParameter("goes with EVENT or with --state succeeded", param_hint="--again")
     if handler is None and not any(value is not None for value in filters.values()):
         raise typer.BadParameter("name an event, or a handler with --handler, or another filter", param_hint="EVENT")
     selection = _selection(
