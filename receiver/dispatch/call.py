@@ -1,21 +1,22 @@
 """Calls one handler, on the loop or in a thread, and sends to Postgres all that it left in its session."""
 
 import asyncio
-import inspect
 import math
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from contextvars import copy_context
 from functools import partial
-from typing import Final, TypeAlias, cast
+from typing import Final, TypeAlias, TypeVar, cast
 
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session
 
+from receiver.dispatch.contexts import refuse_promises, within
 from receiver.dispatch.threads import HandlerThread
-from receiver.errors import HandlerError, HandlerTimedOut, RunNotBegun, StoreUnavailable
+from receiver.errors import HandlerTimedOut, RunNotBegun, StoreUnavailable
 from receiver.events import Event
-from receiver.handlers import Handler
+from receiver.handlers import Dead, Handler, NotYet, Retry
 from receiver.storage.raw import RawTransaction
 from receiver.storage.sessions import Lender
 
@@ -30,6 +31,7 @@ Given: TypeAlias = Event | list[Event]
 # What a handler takes first, its options tell, and not its type.
 AnyAsync: TypeAlias = Callable[[Given, AsyncSession], Awaitable[object]]
 AnyRaw: TypeAlias = Callable[[Given, RawTransaction], Awaitable[object]]
+_Tx = TypeVar("_Tx")
 AnySync: TypeAlias = Callable[[Given, Session], object]
 
 
@@ -86,6 +88,11 @@ class Caller:
             if scope.expired():
                 raise HandlerTimedOut(f"still running after {seconds:g} seconds") from error
             raise
+        except BaseExceptionGroup as group:
+            word = _word_of(group)
+            if word is None:
+                raise
+            raise word from group
         finally:
             self._scope = None
         if scope.expired():
@@ -113,7 +120,7 @@ class Caller:
         called = time.perf_counter()
         tx = connection.lend_raw()
         self._watch(connection)
-        await function(given, tx)
+        await within(copy_context(), _done(name, function, given, tx))
         await tx.flush()
         self._quick[name] = bool(tx.carries) and time.perf_counter() - called < _QUICK
 
@@ -121,7 +128,7 @@ class Caller:
         called = time.perf_counter()
         session = connection.lend()
         self._watch(connection)
-        await function(given, session)
+        await within(copy_context(), _done(name, function, given, session))
         if session.new or session.dirty or session.deleted:  # a flush of nothing costs a greenlet all the same
             await session.flush()
         self._quick[name] = time.perf_counter() - called < _QUICK
@@ -146,6 +153,10 @@ class Caller:
             raise
 
 
+async def _done(name: str, function: Callable[[Given, _Tx], Awaitable[object]], given: Given, tx: _Tx) -> None:
+    refuse_promises(name, await function(given, tx))
+
+
 async def _catch_up(connection: Lender) -> None:
     with suppress(RunNotBegun, StoreUnavailable):  # the connection knows, and whoever asks it next is told
         await connection.catch_up()
@@ -153,12 +164,16 @@ async def _catch_up(connection: Lender) -> None:
 
 def _call_sync(handler: Handler, given: Given, connection: Lender) -> None:
     session = connection.lend_sync()
-    result = cast("AnySync", handler.function)(given, session)
-    if inspect.isawaitable(result):
-        if inspect.iscoroutine(result):
-            result.close()
-        raise HandlerError(f"handler {handler.name!r}: returned a coroutine; it or what wraps it must be `async def`")
+    refuse_promises(handler.name, cast("AnySync", handler.function)(given, session))
     session.flush()
+
+
+def _word_of(group: BaseExceptionGroup) -> Exception | None:
+    """What a handler decided in a task of a `TaskGroup`, if nothing else went wrong there."""
+    error: BaseException = group
+    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
+    return error if isinstance(error, (Dead, NotYet, Retry)) else None
 
 
 def stops_us(error: BaseException) -> bool:
@@ -172,14 +187,21 @@ def is_cancelled() -> bool:
     return task is not None and task.cancelling() > 0
 
 
-async def meet_cancellation() -> None:
+async def meet_cancellation(*, passed_on: bool) -> None:
     """Let a cancellation come that a handler has sent its task, which is ours, and has not waited for.
 
     Else it would hit whatever waits next: the commit, or the record of what the handler raised.
+
+    Args:
+        passed_on: the handler was cancelled and let us know. If not, it has kept that to itself, as a `TaskGroup` does
+            one of whose tasks has failed, and the next handler is not to be taken for cancelled.
     """
     task = asyncio.current_task()
-    if task is not None and task.cancelling():
-        try:
-            await asyncio.sleep(0)
-        except asyncio.CancelledError:
-            task.uncancel()
+    if task is None or not task.cancelling():
+        return
+    try:
+        await asyncio.sleep(0)
+    except asyncio.CancelledError:
+        task.uncancel()
+    while not passed_on and task.uncancel():
+        pass

@@ -105,6 +105,7 @@ class Runner:
             log.error("slot_failed", error=type(error).__name__, event_id=str(lease.event_id))  # noqa: TRY400
             with self._settling:
                 await self.before.settle()
+                await self._connection.discard()  # its transaction may be open, and hold locks
             return None
 
     async def _run_one(self, lease: Lease, line: Line) -> Lease | None:
@@ -216,15 +217,19 @@ class Runner:
         # Never unbound: the slot's task has a context of its own, and the next run binds all of them again.
         bind_contextvars(event_id=named, handler=handler.name, attempt=first.attempt)
         self.call = Call(lease=first, handler=handler, started=time.monotonic(), several=several)
+        cancelled = False
         try:
             confirmed = None if answer is None else answer.data
             events = [to_event(lease, self._parts.readers, confirmed) for lease in leases]
             await self._caller.call(handler, events, self._connection)
+        except asyncio.CancelledError:
+            cancelled = True
+            raise
         finally:
             self.call = None
             if self.left:  # nobody waits for this any more, and another slot has recorded it
                 raise asyncio.CancelledError
-            await meet_cancellation()
+            await meet_cancellation(passed_on=cancelled or self._settling.told)
 
     async def _succeed(self, ended: Ended, line: Line) -> Lease | None:
         """Commit, and begin what is to be run next: in the same round trip, or with its first statement."""

@@ -6,6 +6,7 @@ from typing import Final, Protocol
 
 from receiver.errors import (
     CommitInterrupted,
+    HandlerError,
     HandlerTimedOut,
     OnceBusy,
     ReceiverError,
@@ -45,7 +46,7 @@ class Tried(Protocol):
 
 
 def judge(error: BaseException, run: Tried, options: Options, draw: float, *, cut: bool = False) -> Failure:
-    """What a run that was ended by `error` comes to.
+    """What a run that was ended by `error` comes to. What cannot be read, as a reason whose `str` raises, is raised.
 
     Args:
         error: what the handler raised, or what kept us from committing.
@@ -54,6 +55,13 @@ def judge(error: BaseException, run: Tried, options: Options, draw: float, *, cu
         draw: a random number from 0 to 1.
         cut: the connection to Postgres was lost in that run.
     """
+    try:
+        return _judge(error, run, options, draw, cut=cut)
+    except Exception as fault:  # noqa: BLE001 - an exception of the handler's own may do anything
+        return _judge(HandlerError(f"raised a {type(error).__name__}: {describe(fault)}"), run, options, draw, cut=cut)
+
+
+def _judge(error: BaseException, run: Tried, options: Options, draw: float, *, cut: bool) -> Failure:
     told, blocks, policy = describe(error), options.on_dead == "block", options.policy
     # What a handler committed by SQL of its own is out: another run would do it again.
     if isinstance(error, (Dead, TransactionEnded)):
@@ -115,7 +123,11 @@ def describe(error: BaseException) -> str:
     It may hold what the handler put into its message. It goes to the database, which holds the event itself, and not
     into logs.
     """
-    told = traceback.TracebackException.from_exception(error, compact=True)
+    try:
+        told = traceback.TracebackException.from_exception(error, compact=True)
+        message = "".join(told.format_exception_only())
+    except Exception:  # noqa: BLE001 - an exception of the handler's own may do anything
+        return type(error).__name__
     own = [frame for frame in told.stack if not frame.filename.startswith(_OURS)]
-    text = "".join(told.format_exception_only()) + "".join(traceback.StackSummary.from_list(own[:_FRAMES]).format())
+    text = message + "".join(traceback.StackSummary.from_list(own[:_FRAMES]).format())
     return text[:_ERROR_LENGTH].rstrip()

@@ -119,6 +119,10 @@ class Retry(Exception):
         ValueError: `after` is negative, or longer than a year.
     """
 
+    # For subclasses that do not call `__init__`, as a dataclass does not.
+    after: float | None = None
+    reason: str = "retry_asked"
+
     def __init__(self, after: float | dt.timedelta | None = None, reason: str = "retry_asked") -> None:
         """Keep the wish."""
         super().__init__(reason)
@@ -140,6 +144,9 @@ class NotYet(Exception):
         ValueError: `after` is negative, or longer than a year.
     """
 
+    after: float | None = None
+    reason: str = "not_yet"
+
     def __init__(self, reason: str = "not_yet", after: float | dt.timedelta | None = None) -> None:
         """Keep the wish."""
         super().__init__(reason)
@@ -153,6 +160,8 @@ class Dead(Exception):
     Args:
         reason: why, in a few words; shown to operators.
     """
+
+    reason: str = "given_up"
 
     def __init__(self, reason: str) -> None:
         """Keep the reason."""
