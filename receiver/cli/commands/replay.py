@@ -41,7 +41,9 @@ def replay(
     until: Annotated[str | None, typer.Option(metavar="AGE|TIME", help="Only what came before that.")] = None,
     again: Annotated[
         bool,
-        typer.Option("--again", help="Also what succeeded: its effect will be there twice. Needs EVENT or that state."),
+        typer.Option(
+            "--again", help="With EVENT or --state succeeded: also what succeeded. Its effect will be there twice."
+        ),
     ] = False,
     rate: Annotated[float | None, typer.Option(min=0.001, help="Most per second; default: as fast as it goes.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only count, and show the first of them.")] = False,
