@@ -2,9 +2,11 @@
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from contextvars import ContextVar
 from functools import lru_cache
+from types import MappingProxyType
 from typing import Final, TypeVar
 
 import asyncpg
@@ -15,6 +17,14 @@ from receiver.storage.chain import Chain
 from receiver.storage.engine import Connection
 
 _T = TypeVar("_T")
+
+_NOWHERE: Final[Mapping["RawTransaction", int]] = MappingProxyType({})
+_inside: ContextVar[Mapping["RawTransaction", int]] = ContextVar("receiver_savepoints", default=_NOWHERE)
+"""By transaction: the innermost savepoint that this task stands in. Tasks that are begun inside stand in it too."""
+_OPEN_ELSEWHERE: Final = (
+    "another task has a savepoint open, and could undo this unheard: wait until it ends, or begin this task inside it"
+)
+_ENDED_BEFORE: Final = "this task was begun inside a savepoint that has ended: wait for it before the savepoint ends"
 
 # Where a statement may begin: of one that has no values there may be several in a row, and comments.
 _ENDS: Final = re.compile(r"(?:^|[;\r\n]|\*/)\s*(?:abort|begin|commit|end|prepare|rollback|start)\b", re.IGNORECASE)
@@ -52,6 +62,7 @@ class RawTransaction:
         self._make_session = session
         self._session: AsyncSession | None = None
         self._savepoints = 0
+        self._open: int | None = None
         self.carries: bool | None = None
         """What the handler did first was something that can carry the run's beginning; None: it did nothing yet."""
 
@@ -85,20 +96,33 @@ class RawTransaction:
 
     @asynccontextmanager
     async def savepoint(self) -> AsyncIterator[None]:
-        """A part that is undone alone if it raises."""
+        """A part that is undone alone if it raises.
+
+        All that the transaction does meanwhile is undone with it. So while it is open each statement and savepoint of a
+        task that was not begun inside it raises HandlerError; behind its end, of one that was.
+        """
+        self._check_place()
+        outer, outside = self._open, _inside.get()
         self._savepoints += 1
         name = f"receiver_{self._savepoints}"
-        await self.execute(f"SAVEPOINT {name}")
+        self._open = self._savepoints
+        _inside.set({**outside, self: self._savepoints})
         try:
-            yield
-        except BaseException:
-            await self.execute(f"ROLLBACK TO SAVEPOINT {name}; RELEASE SAVEPOINT {name}")
-            raise
-        await self.execute(f"RELEASE SAVEPOINT {name}")
+            await self.execute(f"SAVEPOINT {name}")
+            try:
+                yield
+            except BaseException:
+                await self.execute(f"ROLLBACK TO SAVEPOINT {name}; RELEASE SAVEPOINT {name}")
+                raise
+            await self.execute(f"RELEASE SAVEPOINT {name}")
+        finally:
+            self._open = outer
+            _inside.set(outside)
 
     def session(self) -> AsyncSession:
         """A session in the same transaction, the same one each time, for `receiver.emit` or a part with the ORM."""
         self._lent()
+        self._check_place()
         self._first(carries=True)
         if self._session is None:
             self._session = self._make_session()
@@ -114,6 +138,8 @@ class RawTransaction:
         self._connection = None
 
     async def _ask(self, query: str, ask: Callable[[Connection], Awaitable[_T]], *, carries: bool = True) -> _T:
+        if self._savepoints:
+            self._check_place()
         carries = carries and not may_end(query)
         self._first(carries=carries)  # before its turn: whoever waits for that will bring what is owed
         async with self._turn:
@@ -128,6 +154,11 @@ class RawTransaction:
             except RunNotBegun:
                 self.end()
                 raise
+
+    def _check_place(self) -> None:
+        """Refuse what another task's savepoint could undo after this one has been told that it is written."""
+        if _inside.get().get(self) != self._open:
+            raise HandlerError(_ENDED_BEFORE if self._open is None else _OPEN_ELSEWHERE)
 
     def _first(self, *, carries: bool) -> None:
         if self.carries is None:

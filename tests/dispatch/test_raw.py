@@ -1,7 +1,8 @@
 """Handlers that write their SQL themselves: as safe as those with a session."""
 
 import asyncio
-from contextlib import suppress
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 
 import asyncpg
 import pytest
@@ -108,6 +109,15 @@ async def fails_in_its_session(event: Event, tx: RawTransaction) -> None:
     await tx.session().commit()
 
 
+async def cannot_open(event: Event, tx: RawTransaction) -> None:
+    with pytest.raises(asyncpg.DivisionByZeroError):
+        await tx.fetchval("SELECT 1 / $1::int", 0)
+    with pytest.raises(asyncpg.InFailedSQLTransactionError):
+        await tx.savepoint().__aenter__()
+    with pytest.raises(asyncpg.InFailedSQLTransactionError):  # and not HandlerError: none is open
+        await asyncio.create_task(write(event, tx))
+
+
 async def dawdles(event: Event, tx: RawTransaction) -> None:
     await write(event, tx)
     await tx.execute("SELECT pg_sleep(60)")
@@ -121,6 +131,7 @@ async def dawdles(event: Event, tx: RawTransaction) -> None:
         (commits, ("dead", 1, "transaction_ended"), 1),
         (begins_another, ("dead", 1, "transaction_ended"), 0),
         (fails_in_its_session, ("dead", 2, "attempts_exhausted"), 0),
+        (cannot_open, ("dead", 2, "attempts_exhausted"), 0),
         (dawdles, ("dead", 2, "attempts_exhausted"), 0),
     ],
 )
@@ -148,6 +159,90 @@ async def test_what_is_kept_is_of_no_use(shop: Shop) -> None:
         with pytest.raises(HandlerError, match="the run is over"):
             KEPT[0].session()
     assert await shop.effects() == 1
+
+
+async def writes_inside(event: Event, tx: RawTransaction, note: str) -> None:
+    async with tx.savepoint():
+        await tx.execute(EFFECT, event.id, event.handler, note)
+
+
+@asynccontextmanager
+async def another_inside(event: Event, tx: RawTransaction) -> AsyncIterator[None]:
+    """Another task stands in a savepoint, which is undone at the end."""
+    inside = asyncio.Event()
+
+    async def stands() -> None:
+        async with tx.savepoint():
+            await tx.execute(EFFECT, event.id, event.handler, "undone")
+            inside.set()
+            await asyncio.Event().wait()
+
+    task = asyncio.create_task(stands())
+    await inside.wait()
+    yield
+    task.cancel()
+    await asyncio.wait([task])
+    assert task.cancelled()
+
+
+async def speaks_beside(event: Event, tx: RawTransaction) -> None:
+    async with another_inside(event, tx):
+        for refused in (
+            writes_inside(event, tx, "two"),
+            tx.execute(EFFECT, event.id, event.handler, "two"),
+            tx.executemany(EFFECT, [(event.id, event.handler, "two")]),
+            tx.fetchval("SELECT 1"),
+        ):
+            with pytest.raises(HandlerError, match="another task has a savepoint open"):
+                await refused
+        with pytest.raises(HandlerError, match="another task has a savepoint open"):
+            tx.session()
+    await writes_inside(event, tx, "one")
+
+
+async def speaks_beside_within_another(event: Event, tx: RawTransaction) -> None:
+    async with tx.savepoint():
+        async with another_inside(event, tx):
+            for refused in (write(event, tx), asyncio.create_task(writes_inside(event, tx, "two"))):
+                with pytest.raises(HandlerError, match="another task has a savepoint open"):
+                    await refused
+        await asyncio.create_task(writes_inside(event, tx, "one"))
+
+
+async def speaks_inside_at_once(event: Event, tx: RawTransaction) -> None:
+    """What is begun inside belongs to it: it is undone with it, or stays with it."""
+    with suppress(ValueError):
+        async with tx.savepoint():
+            await asyncio.gather(*(tx.execute(EFFECT, event.id, event.handler, str(n)) for n in range(3)))
+            raise ValueError
+    async with tx.savepoint():
+        await asyncio.gather(write(event, tx), asyncio.wait_for(tx.fetchval("SELECT 1"), 60))
+
+
+async def speaks_behind_its_end(event: Event, tx: RawTransaction) -> None:
+    turn = asyncio.Event()
+
+    async def late() -> None:
+        await turn.wait()
+        await write(event, tx)
+
+    async with tx.savepoint():
+        left = asyncio.create_task(late())
+    turn.set()
+    with pytest.raises(HandlerError, match="begun inside a savepoint that has ended"):
+        await left
+    await write(event, tx)
+
+
+@pytest.mark.parametrize(
+    "function", [speaks_beside, speaks_beside_within_another, speaks_inside_at_once, speaks_behind_its_end]
+)
+async def test_no_task_is_undone_by_the_savepoint_of_another(shop: Shop, function: RawFunction) -> None:
+    event_id = await shop.deliver()
+    async with shop.working(one(function)):
+        await shop.until_done()
+    assert await shop.dispatch() == ("succeeded", 1, None)
+    assert await shop.rows("SELECT * FROM effect") == [(event_id, "pay", "one")]
 
 
 def test_a_plain_function_cannot_be_raw() -> None:
