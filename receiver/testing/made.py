@@ -56,7 +56,13 @@ def make_event(
         attempt: number of the run, from 1.
         late: a later event of its lane has been handled before it.
         confirmed: what the source's confirmation said of it.
+
+    Raises:
+        ValueError: a time is not aware; no event has one that is not.
     """
+    if occurred_at is not None:
+        _check_time("occurred_at", occurred_at)
+    _check_time("received_at", received_at)
     event_id = uuid_utils.compat.uuid7()
     return Event(
         id=event_id,
@@ -76,3 +82,8 @@ def make_event(
         late=late,
         confirmed=confirmed,
     )
+
+
+def _check_time(name: str, time: object) -> None:
+    if not isinstance(time, dt.datetime) or time.utcoffset() is None:
+        raise ValueError(f"{name}: must be a datetime with a time zone, not {time!r}")

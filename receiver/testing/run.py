@@ -3,7 +3,9 @@
 import datetime as dt
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Final, Literal
+from typing import Final, Literal
+
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
 from receiver.app.receiver import Receiver
 from receiver.dispatch.call import Caller, stops_us
@@ -13,9 +15,6 @@ from receiver.events import Event, parse_exactly
 from receiver.handlers import Handler, Registry
 from receiver.storage.arrivals import Arrival
 from receiver.storage.trials import Trial
-
-if TYPE_CHECKING:
-    from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
 _LONGEST: Final = 1.0
 """The draw for the longest delay: a test wants the same one each time."""
@@ -46,7 +45,7 @@ class Outcome:
 async def run_handler(
     receiver: Receiver,
     event: Event | Sequence[Event],
-    tx: "AsyncSession | AsyncConnection",
+    tx: AsyncSession | AsyncConnection,
     *,
     handler: str | None = None,
 ) -> Outcome:
@@ -73,14 +72,29 @@ async def run_handler(
 
     Raises:
         HandlerError: no handler wants this event, or several do and none is named; or there are several events, or
-            none, and the handler cannot be given them together.
+            none, and the handler cannot be given them together; or an argument is something else.
     """
-    events = [event] if isinstance(event, Event) else list(event)
+    _check_kind("receiver", receiver, Receiver)
+    _check_kind("tx", tx, AsyncSession, AsyncConnection)
+    events = [event] if isinstance(event, Event) else _listed(event)
     if not events:
         raise HandlerError("an empty list of events: a handler is given one at least")
     chosen = [_chosen(receiver.handlers, each, handler) for each in events]
     _check_together(chosen)
     return await _run(chosen[0], [replace(each, handler=chosen[0].name) for each in events], await Trial.begin(tx))
+
+
+def _check_kind(name: str, given: object, *kinds: type) -> None:
+    if not isinstance(given, kinds):
+        wanted = " or ".join(kind.__name__ for kind in kinds)
+        raise HandlerError(f"{name}: must be {wanted}, not {type(given).__name__}")
+
+
+def _listed(events: Sequence[Event]) -> list[Event]:
+    _check_kind("event", events, Event, Sequence)
+    for each in events:
+        _check_kind("event", each, Event)
+    return list(events)
 
 
 def _check_together(chosen: Sequence[Handler]) -> None:

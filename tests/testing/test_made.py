@@ -5,6 +5,7 @@ import datetime as dt
 import re
 from dataclasses import replace
 from decimal import Decimal
+from typing import Any
 
 import httpx
 import pytest
@@ -88,6 +89,17 @@ def test_an_event_is_what_its_arguments_say() -> None:
     assert other.external_id != event.external_id
     assert other.occurred_at == event.occurred_at
     assert other.received_at.tzinfo is not None
+
+
+@pytest.mark.parametrize("name", ["occurred_at", "received_at"])
+@pytest.mark.parametrize("time", [dt.datetime(2026, 1, 1), dt.date(2026, 1, 1), "2026-01-01T00:00:00Z"])  # noqa: DTZ001
+def test_a_time_that_no_event_has_is_refused(name: str, time: Any) -> None:
+    with pytest.raises(ValueError, match=rf"^{name}: must be a datetime with a time zone"):
+        make_event("stripe", None, **{name: time})
+
+
+def test_an_event_may_have_no_time_of_its_own() -> None:
+    assert make_event("stripe", None, occurred_at=None).occurred_at is None
 
 
 @pytest.mark.parametrize(

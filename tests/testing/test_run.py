@@ -3,15 +3,17 @@
 import asyncio
 import threading
 from contextlib import suppress
+from typing import Any
 
 import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession, create_async_engine
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
 from receiver import Dead, Event, Receiver, Retry, RetryPolicy
 from receiver.errors import HandlerError
+from receiver.handlers import Registry
 from receiver.handlers.handler import Function
 from receiver.testing import Outcome, make_event, run_handler
 from tests.dispatch.conftest import Shop
@@ -356,6 +358,26 @@ async def test_the_handler_is_the_one_that_would_get_it(
         await run_handler(receiver, make_event("stripe", kind), tx, handler=name)
     await run_handler(receiver, make_event("stripe", "charge.paid", handler="x"), tx, handler="ship")
     assert await tx.scalar(text("SELECT handler FROM effect")) == "ship"
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"receiver": Registry()}, "receiver: must be Receiver, not Registry"),
+        ({"receiver": None}, "receiver: must be Receiver, not NoneType"),
+        ({"tx": create_async_engine("postgresql+asyncpg://")}, "tx: must be AsyncSession or .*, not AsyncEngine"),
+        ({"tx": Session()}, "tx: must be AsyncSession or AsyncConnection, not Session"),
+        ({"tx": "postgresql://"}, "tx: must be AsyncSession or AsyncConnection, not str"),
+        ({"tx": None}, "tx: must be AsyncSession or AsyncConnection, not NoneType"),
+        ({"event": None}, "event: must be Event or Sequence, not NoneType"),
+        ({"event": {"type": "charge.paid"}}, "event: must be Event or Sequence, not dict"),
+        ({"event": "charge.paid"}, "event: must be Event, not str"),
+    ],
+)
+async def test_what_is_something_else_is_named(wrong: dict[str, Any], message: str) -> None:
+    given = {"receiver": shop_with(write), "event": make_event("stripe", "charge.paid"), "tx": AsyncSession(), **wrong}
+    with pytest.raises(HandlerError, match=message):
+        await run_handler(**given)
 
 
 async def write_all(events: list[Event], tx: AsyncSession) -> None:
