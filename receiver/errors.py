@@ -180,9 +180,10 @@ class ConfirmationTimedOut(ReceiverError):
 
 UpdateReason = Literal[
     "update_time_missing",  # the event has no time of its own
+    "update_time_type",  # no datetime
     "update_time_naive",  # a time without a zone says no moment
     "update_time_column",  # no column for the time, or one that cannot hold it
-    "update_rank",  # a rank without its column, or the column without a rank
+    "update_rank",  # a rank without its column, the column without a rank, or one that is no int
     "update_column_unknown",  # no such column
     "update_column_twice",  # one column, two values
     "update_key_missing",  # no key, or NULL in it, which equals nothing

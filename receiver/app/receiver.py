@@ -20,6 +20,7 @@ from receiver.events import INTERNAL, Emitted, parse_exactly
 from receiver.followups import follow_up
 from receiver.handlers import AnyConfirmFunction, Confirmation, Registry, RetryPolicy
 from receiver.handlers.confirming import DEFAULT_POLICY, DEFAULT_TIMEOUT
+from receiver.handlers.handler import refuse_bare
 from receiver.handlers.lanes import Lane, OnDead
 from receiver.handlers.registry import HandlerFunction
 from receiver.ingress import Clock
@@ -131,6 +132,7 @@ class Receiver(Guards):
         Raises:
             HandlerError: the function cannot be a confirmation, or the source has one.
         """
+        refuse_bare(source, '@receiver.confirm("stripe")')
 
         def register(function: AnyConfirmFunction) -> AnyConfirmFunction:
             self._confirmations.add(source, Confirmation(function=function, timeout=timeout, policy=retry))

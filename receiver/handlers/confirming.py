@@ -8,7 +8,7 @@ from typing import Final, TypeAlias, TypeVar
 
 from receiver.errors import HandlerError
 from receiver.events import Event
-from receiver.handlers.handler import place
+from receiver.handlers.handler import called, place
 from receiver.handlers.policy import RetryPolicy
 
 DEFAULT_TIMEOUT: Final = 10.0
@@ -80,12 +80,10 @@ class Confirmation:
     def __post_init__(self) -> None:
         """Refuse what could not work, where it is written."""
         label = f"confirm {place(self.function)}"
-        function = self.function
-        call = function if inspect.isroutine(function) or hasattr(function, "func") else type(function).__call__
-        if not inspect.iscoroutinefunction(call):
+        if not inspect.iscoroutinefunction(called(self.function)):
             raise HandlerError(f"{label}: must be `async def confirm(event)`; it waits for the provider")
         try:
-            inspect.signature(function).bind(object())
+            inspect.signature(self.function).bind(object())
         except (TypeError, ValueError):
             raise HandlerError(f"{label}: must take exactly one argument, the event") from None
         if not _is_time(self.timeout):

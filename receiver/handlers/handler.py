@@ -1,5 +1,6 @@
 """One function of the merchant's, checked when it is registered and not when the first payment arrives."""
 
+import functools
 import inspect
 import re
 from collections.abc import Awaitable, Callable
@@ -82,6 +83,27 @@ def place(function: object) -> str:
     return f"{name} ({code.co_filename}:{code.co_firstlineno})" if inspect.iscode(code) else name
 
 
+def refuse_bare(given: object, instead: str) -> None:
+    """Refuse a decorator without arguments: Python hands it the function as its source, and drops what it returns.
+
+    Args:
+        given: as the source.
+        instead: what to write.
+
+    Raises:
+        HandlerError: it is the function.
+    """
+    if callable(given):
+        raise HandlerError(f"{place(given)}: its decorator names no source; write {instead} above it")
+
+
+def called(function: object) -> object:
+    """What is called in the end, and so knows whether it is a coroutine function or a generator."""
+    while isinstance(function, (functools.partial, staticmethod)):
+        function = function.func if isinstance(function, functools.partial) else function.__func__
+    return function if inspect.isroutine(function) else type(function).__call__
+
+
 def checked_name(function: object, name: str | None) -> str:
     """The handler's name: the one given, else the function's own, without its module, so that it may be moved.
 
@@ -106,7 +128,7 @@ def checked_kind(function: Function, name: str) -> bool:
     label = f"handler {name!r}, {place(function)}"
     if not callable(function):
         raise HandlerError(f"{label}: is not callable")
-    call = function if inspect.isroutine(function) or hasattr(function, "func") else type(function).__call__
+    call = called(function)
     if inspect.isgeneratorfunction(call) or inspect.isasyncgenfunction(call):
         raise HandlerError(f"{label}: is a generator and would never run; take out the `yield`")
     try:

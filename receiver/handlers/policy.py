@@ -48,7 +48,7 @@ class RetryPolicy:
         """Refuse what could not work, where it is written and not at the first failure."""
         for name in ("first", "factor", "cap", "patience"):
             _number(name, getattr(self, name))
-        _number("attempts", self.attempts, int)
+        _whole("attempts", self.attempts)
         _check("first", self.first, self.first > 0)
         _check("factor", self.factor, self.factor >= 1)
         _check("cap", self.cap, self.first <= self.cap <= _LONGEST)
@@ -78,15 +78,23 @@ class RetryPolicy:
         return most * (1 + draw) / 2
 
     def _most(self, steps: int) -> float:
-        if self.factor > 1 and steps >= math.log(self.cap / self.first, self.factor):
-            return self.cap  # also where the power would overflow
-        return min(self.first * self.factor**steps, self.cap)
+        # Neither the log of the quotient nor the whole power: with a tiny `first` both may be beyond every float.
+        if self.factor > 1 and steps >= (math.log(self.cap) - math.log(self.first)) / math.log(self.factor):
+            return self.cap
+        half = steps // 2
+        return min(self.first * self.factor**half * self.factor ** (steps - half), self.cap)
 
 
-def _number(name: str, value: object, *kinds: type) -> None:
+def _number(name: str, value: object) -> None:
     """Refuse what is no number, before it is compared with one."""
-    if isinstance(value, bool) or not isinstance(value, kinds or (int, float)):
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise ValueError(f"{name}: must be a number, not {value!r}")  # noqa: TRY004 - one kind of error for all of them
+
+
+def _whole(name: str, value: object) -> None:
+    """Refuse what counts nothing: a float is never a number of runs, also where it looks like one."""
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise ValueError(f"{name}: must be a whole number, an int, not {value!r}")  # noqa: TRY004 - the same
 
 
 def _check(name: str, value: float, holds: bool) -> None:  # noqa: FBT001 - reads as the sentence that it is

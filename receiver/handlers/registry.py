@@ -6,7 +6,7 @@ from typing import Final, TypeVar
 
 from receiver.errors import HandlerError
 from receiver.events import INTERNAL
-from receiver.handlers.handler import Function, Handler, Route, checked_kind, checked_name, place
+from receiver.handlers.handler import Function, Handler, Route, checked_kind, checked_name, place, refuse_bare
 from receiver.handlers.lanes import Lane, OnDead
 from receiver.handlers.options import DEFAULT_TIMEOUT, Options
 from receiver.handlers.policy import RetryPolicy
@@ -24,7 +24,7 @@ class Registry:
     """
 
     def __init__(self, *, retry: RetryPolicy | None = None) -> None:
-        self._retry = retry or RetryPolicy()
+        self._retry = RetryPolicy() if retry is None else retry
         self._handlers: dict[str, Handler] = {}
         self._wanting: dict[tuple[str, str, str | None], tuple[Handler, ...]] = {}
 
@@ -68,13 +68,14 @@ class Registry:
         Raises:
             HandlerError: it could not work. The message names the handler.
         """
+        refuse_bare(source, '@receiver.on("stripe", "charge.*")')
 
         def register(function: HandlerFunction) -> HandlerFunction:
             checked = checked_name(function, name)
             _check_wanted(checked, function, source, types)
             try:
                 options = Options(
-                    policy=retry or self._retry,
+                    policy=self._retry if retry is None else retry,
                     timeout=DEFAULT_TIMEOUT if timeout is None else timeout,
                     lane=lane,
                     on_dead=on_dead,

@@ -55,7 +55,7 @@ async def update_if_newer(
         values: the other columns. Together with `key` they must be enough to insert the row.
         at: when it happened, aware: `event.occurred_at`.
         column: holds that time, in a column `DateTime(timezone=True)`; NULL is older than any time.
-        rank: compared where times are equal; given always or never for one table.
+        rank: compared where times are equal, an int; given always or never for one table.
         rank_column: holds it, in a number; NULL is lower than any rank.
 
     Returns:
@@ -83,8 +83,7 @@ def update_if_newer_sync(
     """`update_if_newer` for handlers that are plain functions."""
     table, columns = _opened(model)
     _check_time(at, columns.get(column), f"{table.name}.{column}")
-    if (rank is None) is (rank_column in columns):
-        raise UpdateError("update_rank", f"{table.name}.{rank_column}: rank=… and this column need each other")
+    _check_rank(rank, rank_column in columns, f"{table.name}.{rank_column}")
     order: Values = {column: at} if rank is None else {column: at, rank_column: rank}
     _check_names(table, columns, key, values, order)
     tx.flush()
@@ -110,9 +109,11 @@ def _opened(model: Model) -> tuple[Table, Columns]:
     return table, {name: each for name, each in mapper.columns.items() if each.table is table}
 
 
-def _check_time(at: dt.datetime | None, column: "Column[object] | None", label: str) -> None:
+def _check_time(at: object, column: "Column[object] | None", label: str) -> None:
     if at is None:
         raise UpdateError("update_time_missing", f"{label}: this event has no time of its own to compare")
+    if not isinstance(at, dt.datetime):
+        raise UpdateError("update_time_type", f"{label}: at=… must be a datetime, not {type(at).__name__}")
     if at.utcoffset() is None:
         raise UpdateError("update_time_naive", f"{label}: a time without a zone cannot be compared")
     if column is None:
@@ -120,6 +121,14 @@ def _check_time(at: dt.datetime | None, column: "Column[object] | None", label: 
     kind = column.type
     if not isinstance(kind, TypeDecorator) and not (isinstance(kind, DateTime) and kind.timezone):
         raise UpdateError("update_time_column", f"{label}: must be DateTime(timezone=True), not {kind!r}")
+
+
+def _check_rank(rank: object, there_is_a_column: bool, label: str) -> None:  # noqa: FBT001 - the other half of a pair
+    if (rank is None) is there_is_a_column:
+        raise UpdateError("update_rank", f"{label}: rank=… and this column need each other")
+    # Any other number is cut to the column's type on its way, and two ranks may become one.
+    if rank is not None and (isinstance(rank, bool) or not isinstance(rank, int)):
+        raise UpdateError("update_rank", f"{label}: rank=… must be an int, not {type(rank).__name__}")
 
 
 def _check_names(table: Table, columns: Columns, *parts: Values) -> None:

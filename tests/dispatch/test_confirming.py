@@ -1,6 +1,7 @@
 """Where a source has a confirmation, it is the first step of each run: asked once, outside of any transaction."""
 
 import asyncio
+import functools
 import math
 import uuid
 from collections.abc import Awaitable, Callable
@@ -469,6 +470,7 @@ async def test_in_a_lane_what_was_done_makes_room_for_the_next(shop: Shop) -> No
     [
         ({"function": lambda _: None}, "must be `async def"),
         ({"function": None}, "must be `async def"),
+        ({"function": functools.partial(lambda _: None)}, "must be `async def"),
         ({"function": _no_argument}, "exactly one argument"),
         ({"timeout": 0}, "timeout"),
         ({"timeout": math.inf}, "timeout"),
@@ -479,6 +481,13 @@ async def test_in_a_lane_what_was_done_makes_room_for_the_next(shop: Shop) -> No
 def test_what_cannot_work_is_refused_where_it_is_written(named: dict[str, Any], told: str) -> None:
     with pytest.raises(HandlerError, match=told):
         Confirmation(**{"function": Provider(1), **named})
+
+
+def test_what_is_called_in_the_end_is_what_counts() -> None:
+    provider = Provider(1)
+    vars(provider)["func"] = None
+    for function in (provider, functools.partial(provider), functools.partial(Provider(1))):
+        assert Confirmation(function=function).function is function
 
 
 @pytest.mark.parametrize("once", ["", "x" * 201, "\0", "\ud800", 1])

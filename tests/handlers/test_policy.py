@@ -34,10 +34,17 @@ def test_default_schedule_outlasts_a_day_on_average() -> None:
         (RetryPolicy(first=1, factor=2, cap=5, jitter="none"), [1, 2, 4, 5, 5]),
         (RetryPolicy(first=3, factor=1, cap=3, jitter="none"), [3, 3, 3, 3, 3]),
         (RetryPolicy(first=2, factor=10, cap=2, jitter="none"), [2, 2, 2, 2, 2]),
+        (RetryPolicy(first=1.5, factor=1.5, cap=5, jitter="none"), [1.5, 2.25, 3.375, 5, 5]),
     ],
 )
 def test_without_jitter_the_draw_does_not_matter(policy: RetryPolicy, delays: list[float]) -> None:
     assert [policy.delay(attempt, 0.1) for attempt in range(1, 6)] == delays
+
+
+@pytest.mark.parametrize("factor", [1e10, 10**10])
+def test_a_power_beyond_every_float_may_still_be_a_time(factor: float) -> None:
+    policy = RetryPolicy(first=1e-308, factor=factor, cap=1e7, attempts=1_000, jitter="none")
+    assert [policy.delay(attempt, 1.0) for attempt in (32, 33, 1_000)] == [pytest.approx(100), 1e7, 1e7]
 
 
 @pytest.mark.parametrize(
@@ -73,6 +80,12 @@ def test_dead_needs_a_reason() -> None:
 def test_what_is_no_number_is_refused_by_name(name: str, value: Any) -> None:
     with pytest.raises(ValueError, match=rf"^{name}: "):
         RetryPolicy(**{name: value})
+
+
+@pytest.mark.parametrize("value", [1.0, 2.5, math.inf, True, "3"])
+def test_attempts_are_counted(value: Any) -> None:
+    with pytest.raises(ValueError, match=rf"^attempts: must be a whole number, an int, not {value!r}$"):
+        RetryPolicy(attempts=value)
 
 
 @pytest.mark.parametrize("after", ["x", True, 10**400])

@@ -2,13 +2,15 @@
 
 import functools
 import math
-from collections.abc import AsyncIterator, Callable, Iterator
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import Any
 
 import pytest
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session
 
+from receiver import Receiver
 from receiver.errors import HandlerError
 from receiver.events import Event
 from receiver.handlers import Registry, RetryPolicy
@@ -34,6 +36,27 @@ class Counter:
 
     def method(self, event: Event, tx: Session) -> None:
         """Do nothing."""
+
+    @staticmethod
+    async def static(event: Event, tx: AsyncSession) -> None:
+        """Do nothing."""
+
+
+class Generator:
+    """An object that would never run."""
+
+    def __call__(self, _event: Event, _tx: Session) -> Iterator[None]:
+        yield
+
+
+class Logged:
+    """A decorator that keeps the function where `functools.partial` does."""
+
+    def __init__(self, func: Callable[..., Awaitable[None]]) -> None:
+        self.func = func
+
+    async def __call__(self, event: Event, tx: AsyncSession) -> None:
+        await self.func(event, tx)
 
 
 @pytest.mark.parametrize(
@@ -129,6 +152,10 @@ def keywords_only(*, event: Event, tx: Session) -> None: ...
     [
         (generator, {}, "generator"),
         (async_generator, {}, "generator"),
+        (functools.partial(generator), {"name": "partly"}, "generator"),
+        (functools.partial(async_generator), {"name": "partly"}, "generator"),
+        (functools.partial(Generator()), {"name": "partly"}, "generator"),
+        (staticmethod(generator), {}, "generator"),
         (no_arguments, {}, r"\(event, tx\)"),
         (one_argument, {}, r"\(event, tx\)"),
         (three_arguments, {}, r"\(event, tx\)"),
@@ -157,6 +184,16 @@ def test_what_cannot_work_is_refused_by_name(function: Any, options: dict[str, A
     assert len(registry) == 0
 
 
+def test_a_decorator_without_arguments_is_refused_at_once() -> None:
+    receiver = Receiver()
+    for decorate, instead in ((receiver.on, '@receiver.on("stripe", "'), (receiver.confirm, '@receiver.confirm("str')):
+        bare: Callable[[object], object] = decorate  # type: ignore[assignment]
+        for function in (pay, ship, Counter(), functools.partial(pay), staticmethod(pay)):
+            with pytest.raises(HandlerError, match=rf"names no source; write {re.escape(instead)}"):
+                bare(function)
+    assert len(receiver.handlers) == 0
+
+
 @pytest.mark.parametrize(("source", "patterns"), [("", ()), ("stripe", ("",)), ("stripe", ("charge.*", ""))])
 def test_empty_source_or_type_is_refused(source: str, patterns: tuple[str, ...]) -> None:
     with pytest.raises(HandlerError, match=r"'pay'.*empty"):
@@ -170,6 +207,13 @@ def test_empty_source_or_type_is_refused(source: str, patterns: tuple[str, ...])
         (Counter().method, False),
         (functools.partial(pay), True),
         (functools.partial(three_arguments, more=1), False),
+        (functools.partial(Counter()), True),
+        (functools.partial(Counter().method), False),
+        (functools.partial(functools.partial(pay)), True),
+        (Counter.__dict__["static"], True),
+        (functools.partial(Counter.__dict__["static"]), True),
+        (staticmethod(ship), False),
+        (Logged(pay), True),
         (lambda _event, _tx: None, False),
         (lambda *_arguments: None, False),
     ],
@@ -211,6 +255,7 @@ async def _lane(_event: object) -> str:
 
 WRONG: list[tuple[dict[str, object], str]] = [
     ({"retry": 3}, "retry must be RetryPolicy, not 3"),
+    ({"retry": 0}, "retry must be RetryPolicy, not 0"),
     ({"timeout": "2"}, "timeout must be int or float, not '2'"),
     ({"timeout": 10**400}, "too large"),
     ({"batch": "2"}, "batch must be int, not '2'"),
@@ -227,6 +272,12 @@ WRONG: list[tuple[dict[str, object], str]] = [
 def test_wrong_kinds_are_refused_where_they_are_written(options: dict[str, Any], said: str) -> None:
     with pytest.raises(HandlerError, match=said):
         Registry().on("stripe", **options)(pay)
+
+
+def test_the_policy_of_all_handlers_is_looked_at_too() -> None:
+    wrong: Any = 0
+    with pytest.raises(HandlerError, match="retry must be RetryPolicy, not 0"):
+        Registry(retry=wrong).on("stripe")(pay)
 
 
 @pytest.mark.parametrize("asked", [("stripe", ["a", "b"]), ("stripe", 5), ("stripe", "a\0"), (5,), (None, "a")])

@@ -215,6 +215,9 @@ AT: Mapping[str, object] = {"at": START, "column": "updated"}
     ("model", "key", "values", "named", "reason"),
     [
         (Payment, KEY, NEW, {**AT, "at": None}, "update_time_missing"),
+        (Payment, KEY, NEW, {**AT, "at": START.isoformat()}, "update_time_type"),
+        (Payment, KEY, NEW, {**AT, "at": START.timestamp()}, "update_time_type"),
+        (Payment, KEY, NEW, {**AT, "at": START.date()}, "update_time_type"),
         (Payment, KEY, NEW, {**AT, "at": START.replace(tzinfo=None)}, "update_time_naive"),
         (Payment, KEY, NEW, {"at": START}, "update_time_column"),
         (Payment, KEY, NEW, {"at": START, "column": "last_updated"}, "update_time_column"),
@@ -231,6 +234,9 @@ AT: Mapping[str, object] = {"at": START, "column": "updated"}
         (Payment, {"note": "x"}, {"id": "pi_1", "state": "x"}, AT, "update_key_not_unique"),
         (Payment, KEY, NEW, {**AT, "rank": 1}, "update_rank"),
         (ranked, {"source": "s", "id": "i"}, NEW, {"at": START}, "update_rank"),
+        (ranked, {"source": "s", "id": "i"}, NEW, {"at": START, "rank": 1.5}, "update_rank"),
+        (ranked, {"source": "s", "id": "i"}, NEW, {"at": START, "rank": True}, "update_rank"),
+        (ranked, {"source": "s", "id": "i"}, NEW, {"at": START, "rank": "1"}, "update_rank"),
     ],
 )
 async def test_what_cannot_work_is_refused(  # noqa: PLR0917
