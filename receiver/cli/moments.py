@@ -27,9 +27,9 @@ def moment(text: str | None, now: dt.datetime, option: str = "--since") -> dt.da
         if age := _AGE.fullmatch(text):
             return now - dt.timedelta(**{_UNITS[age[2]]: int(age[1])})
         parsed = dt.datetime.fromisoformat(text)
+        return parsed.astimezone(dt.UTC) if parsed.tzinfo else parsed.replace(tzinfo=dt.UTC)
     except (ValueError, OverflowError):
         raise typer.BadParameter(
             f"{text!r} is neither an age such as 90s, 30m, 12h or 7d, nor a time such as 2025-01-31T12:00",
             param_hint=option,
         ) from None
-    return parsed if parsed.tzinfo else parsed.replace(tzinfo=dt.UTC)

@@ -5,8 +5,10 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import typer
+
 from receiver.embedded import EmbeddedError, find_running
-from receiver.errors import SettingsError
+from receiver.errors import SettingsError, StoreUnavailable
 from receiver.settings import Settings, load
 
 if TYPE_CHECKING:
@@ -73,8 +75,18 @@ def _required(value: str | None, name: str, example: str) -> str:
 
 @asynccontextmanager
 async def opened_database(embedded: Path | None) -> AsyncIterator["Connection"]:
-    """A connection to the database that is meant. Raises as `settings_with_servers` and `operate.database` do."""
+    """A connection to the database that is meant. Raises as `settings_with_servers` and `operate.database` do.
+
+    Raises:
+        typer.BadParameter: what was asked for is no text. File names may be none, so not all arguments are looked at.
+    """
     from receiver.operate.database import database
 
-    async with database(database_url(settings_with_servers(embedded))) as connection:
-        yield connection
+    try:
+        async with database(database_url(settings_with_servers(embedded))) as connection:
+            yield connection
+    except StoreUnavailable as error:
+        refused = error.__cause__ and error.__cause__.__cause__
+        if not isinstance(refused, UnicodeEncodeError):
+            raise
+        raise typer.BadParameter(f"{refused.object!r} holds bytes that are no text in this system's encoding") from None

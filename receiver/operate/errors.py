@@ -33,6 +33,12 @@ class ReplayOver(ReceiverError):
     reason = "replay_over"
 
 
+class RateWrong(ReceiverError):
+    """No replay can go at this rate."""
+
+    reason = "replay_rate"
+
+
 class RequestUnreadable(ReceiverError):
     """A captured callback is neither the JSON form nor raw HTTP, or cannot be read."""
 

@@ -1,6 +1,7 @@
 """Replays of many dispatches: look first, then start one, watch it, pause, resume or cancel it."""
 
 import asyncio
+import math
 import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -9,7 +10,7 @@ from typing import Final, Literal, NoReturn, TypeAlias
 import msgspec
 import uuid_utils.compat
 
-from receiver.operate.errors import AgainNeeded, NothingToReplay, ReplayOver, ReplayUnknown
+from receiver.operate.errors import AgainNeeded, NothingToReplay, RateWrong, ReplayOver, ReplayUnknown
 from receiver.operate.replays import AGAIN
 from receiver.storage import audit, replays, selections, workers
 from receiver.storage.audit import Said
@@ -27,6 +28,7 @@ _COUNT_SECONDS: Final = 3.0
 _SAMPLE: Final = 10
 _LOOK_SECONDS: Final = 0.3
 _STALLED_SECONDS: Final = 5.0
+_LEAST_RATE: Final = 0.001
 
 _STATES: Final[dict[Change, tuple[JobState, tuple[JobState, ...]]]] = {
     "pause": ("paused", ("running",)),
@@ -93,13 +95,16 @@ async def start(
         connection: see `database`.
         selection: which dispatches.
         said: by whom, and why.
-        rate: most per second; None: as fast as it goes.
+        rate: most per second, at least 0.001; None: as fast as it goes.
         again: what succeeded is really meant.
 
     Raises:
         AgainNeeded: the selection is of what succeeded, and `again` was not said.
+        RateWrong: `rate` is less, or not finite.
         NothingToReplay: nothing fits.
     """
+    if rate is not None and not _LEAST_RATE <= rate < math.inf:
+        raise RateWrong(f"no replay goes at the rate {rate}: it is a finite number of {_LEAST_RATE} or more")
     if selection.state == "succeeded" and not again:
         raise AgainNeeded(AGAIN)
     span = await selections.whole(connection, selection)
@@ -170,11 +175,19 @@ async def _waits_for(connection: Connection, job: Job) -> str | None:
     if job.behind is not None:
         known = await workers.is_known(connection, job.behind)
         return f"{job.behind} has enough to do as it is" if known else _unknown_to_all(job.behind)
+    if _is_put_off(job):
+        return "its last step failed; the log of the worker that took it says why"
     since = max(job.next_at, job.stepped_at or job.created_at)
     if (job.read_at - since).total_seconds() < _STALLED_SECONDS:
         return None
     alive = any(worker.state == "running" for worker in await workers.workers(connection))
     return "no worker takes its next step" if alive else "no worker is alive; `receiver work` starts one"
+
+
+def _is_put_off(job: Job) -> bool:
+    """Whether its next step is further away than its rate can be the reason for."""
+    pause = (job.next_at - (job.stepped_at or job.created_at)).total_seconds()
+    return job.next_at > job.read_at and pause > 1 + (1 / job.rate if job.rate else 0)
 
 
 def _unknown_to_all(handler: str) -> str:

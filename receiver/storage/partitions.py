@@ -10,12 +10,23 @@ from receiver.storage.engine import Connection
 
 MONTHS_AHEAD: Final = 3
 
+_EPOCH: Final = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
+_MILLISECOND: Final = dt.timedelta(milliseconds=1)
+_NONE: Final = dt.timedelta()
+
 _MISSING: Final = "SELECT to_regclass($1) IS NULL"
 
 
-def first_id(moment: dt.datetime) -> str:
-    """The smallest UUIDv7 of `moment`: RFC 9562 puts the milliseconds since 1970 into the first 48 bits."""
-    digits = f"{int(moment.timestamp() * 1000):012x}"
+def first_id(moment: dt.datetime, slack: dt.timedelta = _NONE) -> str:
+    """The smallest UUIDv7 of a moment: RFC 9562 puts the milliseconds since 1970 into the first 48 bits.
+
+    Before 1970 there is none, so it is the smallest of all; what `dt.datetime` can say ends before those bits do.
+
+    Args:
+        moment: aware.
+        slack: added to it; the sum may be more than `dt.datetime` can say.
+    """
+    digits = f"{max((moment - _EPOCH + slack) // _MILLISECOND, 0):012x}"
     return f"{digits[:8]}-{digits[8:]}-0000-0000-000000000000"
 
 

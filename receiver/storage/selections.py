@@ -20,16 +20,19 @@ _SLACK: Final = dt.timedelta(days=1)
 """Ids carry the time of the program that made them, `received_at` that of the database."""
 
 # A replay takes only what waits for nothing else: what is leased is run or will be claimed by its own clock, and what
-# waits for its lane must not get past it.
+# waits for its lane must not get past it. What succeeded after the job had been asked for was not meant; of a run that
+# was over in an instant only the beginning is recorded.
 FITS: Final = {
     "dead": "{row}.state = 'dead'",
     "retrying": retrying("{row}"),
-    "succeeded": "{row}.state = 'succeeded'",
+    "succeeded": (
+        "{row}.state = 'succeeded' AND ($12::timestamptz IS NULL OR coalesce({row}.finished_at, {row}.due_at) <= $12)"
+    ),
 }
 
 PAGE: Final = """
 page AS MATERIALIZED (
-    SELECT d.event_id, d.handler, d.state, d.attempts, d.reason
+    SELECT d.event_id, d.handler, d.state, d.attempts, d.reason, d.due_at, d.finished_at
     FROM receiver.dispatch AS d
     WHERE (d.event_id, d.handler) > ($1, $2) AND d.event_id <= $3 {narrowed}
     ORDER BY d.event_id, d.handler
@@ -40,6 +43,7 @@ page AS MATERIALIZED (
     WHERE {fits} AND ($5::text IS NULL OR p.handler = $5) AND ($6::text IS NULL OR p.reason = $6)
       AND ($7::text IS NULL OR e.source = $7) AND ($8::text IS NULL OR e.type = $8)
       AND ($9::timestamptz IS NULL OR e.received_at >= $9) AND ($10::timestamptz IS NULL OR e.received_at < $10)
+      AND ($12::timestamptz IS NULL OR e.received_at <= $12)
     ORDER BY p.event_id, p.handler
     LIMIT $11
 )"""
@@ -108,6 +112,8 @@ class Range(msgspec.Struct, frozen=True, kw_only=True):
 
     after: Cursor
     last: uuid.UUID
+    until: dt.datetime | None = None
+    """When it was asked for: what arrived later is not in it, even with an id below the last; None: by now."""
 
 
 class Counted(msgspec.Struct, frozen=True, kw_only=True):
@@ -148,19 +154,19 @@ def values(selection: Selection, span: Range, look: int, most: int) -> tuple[obj
     """
     wanted = selection
     columns = (wanted.handler, wanted.reason, wanted.source, wanted.type, wanted.received_after, wanted.received_before)
-    return (span.after.event_id, span.after.handler, span.last, look, *columns, most)
+    return (span.after.event_id, span.after.handler, span.last, look, *columns, most, span.until)
 
 
 async def whole(connection: Connection, selection: Selection) -> Range:
     """The range of events in which all lie that fit by now."""
     after, before = selection.received_after, selection.received_before
-    lowest = uuid.UUID(first_id(after - _SLACK)) if after else uuid.UUID(int=0)
+    lowest = uuid.UUID(first_id(after, -_SLACK)) if after else uuid.UUID(int=0)
     (row,) = await connection.fetch(_ENDS, lowest)
     if row["first"] is None:
         return Range(after=Cursor(lowest), last=lowest)
     last = uuid.UUID(bytes=row["last"].bytes)
     if before is not None:
-        last = min(last, uuid.UUID(first_id(before + _SLACK)))
+        last = min(last, uuid.UUID(first_id(before, _SLACK)))
     return Range(after=Cursor(uuid.UUID(int=row["first"].int - 1)), last=last)
 
 

@@ -12,27 +12,34 @@ from typing import Final
 
 import asyncpg
 import msgspec
+import structlog
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from receiver.errors import StoreUnavailable
 from receiver.storage.engine import make_engine
-from receiver.storage.own import KeptConnection
+from receiver.storage.own import CUT, KeptConnection
 from receiver.storage.selections import Cursor, Range, Selection
 from receiver.storage.steps import ANSWER_SECONDS, Step, Taken
 
+log = structlog.get_logger(__name__)
+
 _LOCKED_SECONDS: Final = 10
 """How long a frozen worker may keep a job from others."""
+_PUT_OFF_SECONDS: Final = 5.0
+"""How long a job is left alone whose step failed: it would be the first in turn again, and others would never be."""
 
 _WAIT: Final = """
 SELECT extract(epoch FROM min(next_at) - clock_timestamp())::float8 FROM receiver.replay
 WHERE state = 'running' AND (creates_for IS NULL OR creates_for = ANY($1)) AND id <> ALL($2::uuid[])
 """
 _TAKE: Final = """
-SELECT id, asked::text AS asked, rate, after_event, after_handler, last_event FROM receiver.replay
+SELECT id, asked::text AS asked, rate, created_at, after_event, after_handler, last_event FROM receiver.replay
 WHERE state = 'running' AND next_at <= now() AND (creates_for IS NULL OR creates_for = ANY($1))
     AND id <> ALL($2::uuid[])
 ORDER BY next_at LIMIT 1
 FOR UPDATE SKIP LOCKED
 """
+_PUT_OFF: Final = "UPDATE receiver.replay SET next_at = now() + make_interval(secs => $2) WHERE id = $1"
 
 
 def step_engine(url: str) -> AsyncEngine:
@@ -81,7 +88,8 @@ class StepConnection:
     async def step(self, handlers: Sequence[str]) -> AsyncIterator[Step | None]:
         """Lock the job whose turn it is; commit at the end of the block, or roll back if it raises.
 
-        None is given if there is no such job, or if another worker is stepping it.
+        None is given if there is no such job, or if another worker is stepping it. If the block raises, the job is put
+        off, so that others have their turn; not if the connection was lost, for which no job is to blame.
 
         Args:
             handlers: as in `wait`.
@@ -89,16 +97,27 @@ class StepConnection:
         Raises:
             StoreUnavailable: Postgres cannot be reached, or did not answer; the step is taken or it is not.
         """
-        async with self._kept.use() as own:  # which is closed if anything fails: that rolls back without a word
-            await own.say("BEGIN", ANSWER_SECONDS)
-            row = await own.raw.fetchrow(_TAKE, handlers, self._refused, timeout=ANSWER_SECONDS)
-            job = None if row is None else self._taken(row)
-            yield None if job is None else Step(own.raw, job, self._worker)
-            await own.say("COMMIT", ANSWER_SECONDS)
+        job: Taken | None = None
+        try:
+            async with self._kept.use() as own:  # which is closed if anything fails: that rolls back without a word
+                await own.say("BEGIN", ANSWER_SECONDS)
+                row = await own.raw.fetchrow(_TAKE, handlers, self._refused, timeout=ANSWER_SECONDS)
+                job = None if row is None else self._taken(row)
+                yield None if job is None else Step(own.raw, job, self._worker)
+                await own.say("COMMIT", ANSWER_SECONDS)
+        except Exception as error:
+            if job is not None and not _is_lost(error):
+                log.warning("replay_put_off", replay=str(job.id), seconds=_PUT_OFF_SECONDS)
+                await self._put_off(job.id)
+            raise
 
     async def close(self) -> None:
         """Close the connection."""
         await self._kept.close()
+
+    async def _put_off(self, job_id: uuid.UUID) -> None:
+        async with self._kept.use() as own:
+            await own.raw.execute(_PUT_OFF, job_id, _PUT_OFF_SECONDS, timeout=ANSWER_SECONDS)
 
     def _taken(self, row: asyncpg.Record) -> Taken | None:
         try:
@@ -110,5 +129,15 @@ class StepConnection:
             id=row["id"],
             asked=asked,
             rate=row["rate"],
-            span=Range(after=Cursor(row["after_event"], row["after_handler"]), last=row["last_event"]),
+            span=Range(
+                after=Cursor(row["after_event"], row["after_handler"]), last=row["last_event"], until=row["created_at"]
+            ),
         )
+
+
+def _is_lost(error: Exception) -> bool:
+    """Whether the connection was lost. A statement that took too long may be the job's fault, and counts as such."""
+    cause = error.__cause__ or error
+    fatal = getattr(cause, "severity_en", None) in {"FATAL", "PANIC"}
+    cut = isinstance(cause, CUT) and not isinstance(cause, TimeoutError)
+    return isinstance(error, StoreUnavailable) and (fatal or cut)

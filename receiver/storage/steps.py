@@ -36,7 +36,8 @@ SELECT e.id, e.source, e.provider, e.external_id, e.type, e.entity_id, e.livemod
        e.trust, d.state,
        (($5::text IS NULL OR e.source = $5) AND ($6::text IS NULL OR e.type = $6)
         AND ($7::timestamptz IS NULL OR e.received_at >= $7)
-        AND ($8::timestamptz IS NULL OR e.received_at < $8)) AS fits
+        AND ($8::timestamptz IS NULL OR e.received_at < $8)
+        AND ($9::timestamptz IS NULL OR e.received_at <= $9)) AS fits
 FROM (SELECT * FROM receiver.event WHERE id > $1 AND id <= $2 ORDER BY id LIMIT $3) AS e
 LEFT JOIN receiver.dispatch AS d ON d.event_id = e.id AND d.handler = $4
 ORDER BY e.id
@@ -177,7 +178,7 @@ class Step:
     async def candidates(self, look: int) -> list[Candidate]:
         """The next `look` events, each with what the handler of the job is owed of it."""
         job, asked = self.job, self.job.asked
-        columns = (asked.source, asked.type, asked.received_after, asked.received_before)
+        columns = (asked.source, asked.type, asked.received_after, asked.received_before, job.span.until)
         rows = await self._connection.fetch(
             _CANDIDATES, job.span.after.event_id, job.span.last, look, asked.handler, *columns
         )

@@ -262,7 +262,7 @@ FROM receiver.dispatch AS d
 async def events(connection: Connection, wanted: Filter) -> list[EventRow]:
     """The newest events that fit, newest first."""
     query = _LIST.replace("{narrowed}", _NARROWED.get(wanted.state or "", ""))
-    lowest = first_id(wanted.since - _SLACK) if wanted.since else None
+    lowest = first_id(wanted.since, -_SLACK) if wanted.since else None
     rows = await connection.fetch(query, wanted.source, wanted.type, wanted.state, wanted.since, lowest, wanted.limit)
     return msgspec.convert([dict(row) for row in rows], list[EventRow])
 

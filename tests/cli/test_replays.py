@@ -87,6 +87,48 @@ def test_many_are_looked_at_and_then_replayed(cli: Cli, with_shop: Shop) -> None
 
 
 @pytest.mark.usefixtures("clean")
+@pytest.mark.parametrize("limits", [("--since", "0001-01-01"), ("--since", "1960-01-01"), ("--until", "9999-12-31")])
+def test_times_that_no_id_can_be_of_are_times(cli: Cli, with_shop: Shop, limits: tuple[str, str]) -> None:
+    kind = store(with_shop, 3)
+    said = cli("replay", "--type", kind, *limits, "--dry-run", "--json")
+    assert (said.code, said.err) == (0, "")
+    assert said.fields()["matched"] == 3
+
+
+@pytest.mark.parametrize("since", ["0001-01-01", "1960-01-01"])
+def test_events_and_keys_since_before_any_id(cli: Cli, with_shop: Shop, since: str) -> None:
+    kind = store(with_shop, 3, state="succeeded")
+    assert len(cli("events", "list", "--type", kind, "--since", since, "--json").rows()) == 3
+    said = cli("sources", "keys", "--since", since, "--json")
+    assert (said.code, said.err) == (0, "")
+
+
+NO_TEXT = (
+    *(("replay", option, "\udcff") for option in ("--handler", "--source", "--type", "--reason")),
+    ("dead", "list", "--handler", "\udcff"),
+    ("events", "list", "--type", "\udcff"),
+)
+
+
+@pytest.mark.usefixtures("with_shop")
+@pytest.mark.parametrize("arguments", NO_TEXT, ids=[" ".join(words[:-1]) for words in NO_TEXT])
+def test_bytes_that_are_no_text_are_a_wrong_command_line(cli: Cli, arguments: tuple[str, ...]) -> None:
+    said = cli(*arguments)
+    assert (said.code, said.out) == (Exit.USAGE, "")
+    assert said.err.startswith("receiver: usage: Invalid value: '\\udcff' holds bytes that are no text in")
+
+
+@pytest.mark.usefixtures("clean")
+@pytest.mark.parametrize("option", ["--why", "--by"])
+def test_what_the_audit_log_cannot_say_is_not_done(cli: Cli, with_shop: Shop, option: str) -> None:
+    kind = store(with_shop, 1)
+    said = cli("replay", "--type", kind, option, "paid \udcff")
+    assert (said.code, said.out) == (Exit.USAGE, "")
+    assert said.err.startswith("receiver: usage: Invalid value: 'paid \\udcff' holds bytes that are no text in")
+    assert cli("events", "list", "--type", kind, "--json").rows()[0]["state"] == "dead"
+
+
+@pytest.mark.usefixtures("clean")
 def test_a_replay_is_paused_resumed_and_cancelled(cli: Cli, with_shop: Shop) -> None:
     kind = store(with_shop, 100)
     said = cli("replay", "--type", kind, "--rate", 5, "--detach", "--json")

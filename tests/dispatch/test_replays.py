@@ -2,6 +2,7 @@
 
 import asyncio
 import datetime as dt
+import math
 import signal
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -18,7 +19,7 @@ from receiver.events import Event
 from receiver.handlers import Dead, Registry, lane_number
 from receiver.handlers.lanes import LaneFunction
 from receiver.operate import jobs
-from receiver.operate.errors import AgainNeeded, NothingToReplay, ReplayOver, ReplayUnknown
+from receiver.operate.errors import AgainNeeded, NothingToReplay, RateWrong, ReplayOver, ReplayUnknown
 from receiver.operate.replays import replay_event
 from receiver.storage.audit import Said
 from receiver.storage.engine import Connection, raw_connection
@@ -31,6 +32,9 @@ from tests.dispatch.conftest import Shop
 WHO: Final = Said(who="test", why="because")
 DAY: Final = dt.timedelta(days=1)
 DEAD: Final = Selection(state="dead")
+CREATES: Final = Selection(
+    state="dead", handler="added", creates=True, received_after=dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
+)
 
 # Ids are UUIDv7, a millisecond apart.
 MANY: Final = """
@@ -56,6 +60,18 @@ WHERE event_id = $1
 CUT: Final = """
 SELECT pg_terminate_backend(pid) FROM pg_stat_activity
 WHERE application_name = 'receiver-replays' AND datname = current_database()
+"""
+# A server whose clock is a little behind another's: the id lies among those that were there.
+LATE: Final = """
+WITH stored AS (
+    INSERT INTO receiver.event (id, key, source, provider, external_id, type, headers, body, received_at)
+    SELECT (substr(id::text, 1, 14) || '7fff' || substr(id::text, 19))::uuid, 'late', 'stripe', 'stripe', 'evt_late',
+           'charge.paid', '{}', '{}', clock_timestamp()
+    FROM receiver.event ORDER BY id LIMIT 1
+    RETURNING id
+)
+INSERT INTO receiver.dispatch (event_id, handler, state, epoch, attempts)
+SELECT id, $1, $2, 1, 1 FROM stored WHERE $1::text IS NOT NULL
 """
 UNTOUCHED: Final = "SELECT count(*) FROM receiver.dispatch WHERE epoch = 0"
 ONCE: Final = """
@@ -162,21 +178,21 @@ SELECTIONS: Final = [
     (Selection(state="dead", reason="lease_expired"), {"other_reason"}),
     (Selection(state="dead", source="stripe-eu"), {"other_source"}),
     (Selection(state="dead", type="refund.paid"), {"other_type"}),
-    (Selection(state="dead", received_before=dt.datetime(2025, 1, 10, tzinfo=dt.UTC)), {"old"}),
-    (Selection(state="dead", received_after=dt.datetime(2026, 1, 10, tzinfo=dt.UTC)), {"new"}),
+    (Selection(state="dead", received_before=dt.datetime(2024, 1, 10, tzinfo=dt.UTC)), {"old"}),
+    (Selection(state="dead", received_after=dt.datetime(2025, 1, 10, tzinfo=dt.UTC)), {"new"}),
     (
         Selection(
             state="dead",
-            received_after=dt.datetime(2025, 1, 10, tzinfo=dt.UTC),
-            received_before=dt.datetime(2026, 1, 10, tzinfo=dt.UTC),
+            received_after=dt.datetime(2024, 1, 10, tzinfo=dt.UTC),
+            received_before=dt.datetime(2025, 1, 10, tzinfo=dt.UTC),
         ),
         {"plain", "other_handler", "other_reason", "other_source", "other_type"},
     ),
     (
         Selection(
             state="dead",
-            received_after=dt.datetime(2026, 1, 1, second=2, tzinfo=dt.UTC),
-            received_before=dt.datetime(2026, 1, 1, second=4, tzinfo=dt.UTC),
+            received_after=dt.datetime(2025, 1, 1, second=2, tzinfo=dt.UTC),
+            received_before=dt.datetime(2025, 1, 1, second=4, tzinfo=dt.UTC),
         ),
         {"other_reason", "other_source"},
     ),
@@ -191,22 +207,22 @@ SELECTIONS: Final = [
 async def test_what_is_selected_is_what_is_counted_shown_and_replayed(
     shop: Shop, selection: Selection, expected: set[str]
 ) -> None:
-    at = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
+    at = dt.datetime(2025, 1, 1, tzinfo=dt.UTC)
     for n, (name, handler, source, kind, state, reason, year) in enumerate(
         [
-            ("plain", "pay", "stripe", "charge.paid", "dead", "handler_raised", 2026),
-            ("other_handler", "other_handler", "stripe", "charge.paid", "dead", "handler_raised", 2026),
-            ("other_reason", "pay", "stripe", "charge.paid", "dead", "lease_expired", 2026),
-            ("other_source", "pay", "stripe-eu", "charge.paid", "dead", "handler_raised", 2026),
-            ("other_type", "pay", "stripe", "refund.paid", "dead", "handler_raised", 2026),
-            ("old", "pay", "stripe", "charge.paid", "dead", "handler_raised", 2025),
-            ("new", "pay", "stripe", "charge.paid", "dead", "handler_raised", 2027),
-            ("retrying", "pay", "stripe", "charge.paid", "ready", "handler_raised", 2026),
-            ("not_yet", "pay", "stripe", "charge.paid", "ready", "no_order", 2026),
-            ("untried", "pay", "stripe", "charge.paid", "ready", None, 2026),
-            ("succeeded", "pay", "stripe", "charge.paid", "succeeded", None, 2026),
-            ("waiting", "pay", "stripe", "charge.paid", "waiting", None, 2026),
-            ("leased", "pay", "stripe", "charge.paid", "leased", "handler_raised", 2026),
+            ("plain", "pay", "stripe", "charge.paid", "dead", "handler_raised", 2025),
+            ("other_handler", "other_handler", "stripe", "charge.paid", "dead", "handler_raised", 2025),
+            ("other_reason", "pay", "stripe", "charge.paid", "dead", "lease_expired", 2025),
+            ("other_source", "pay", "stripe-eu", "charge.paid", "dead", "handler_raised", 2025),
+            ("other_type", "pay", "stripe", "refund.paid", "dead", "handler_raised", 2025),
+            ("old", "pay", "stripe", "charge.paid", "dead", "handler_raised", 2024),
+            ("new", "pay", "stripe", "charge.paid", "dead", "handler_raised", 2026),
+            ("retrying", "pay", "stripe", "charge.paid", "ready", "handler_raised", 2025),
+            ("not_yet", "pay", "stripe", "charge.paid", "ready", "no_order", 2025),
+            ("untried", "pay", "stripe", "charge.paid", "ready", None, 2025),
+            ("succeeded", "pay", "stripe", "charge.paid", "succeeded", None, 2025),
+            ("waiting", "pay", "stripe", "charge.paid", "waiting", None, 2025),
+            ("leased", "pay", "stripe", "charge.paid", "leased", "handler_raised", 2025),
         ]
     ):
         when = at.replace(year=year) + dt.timedelta(seconds=n)
@@ -283,6 +299,76 @@ async def test_what_arrives_later_is_not_in_it(shop: Shop) -> None:
     await many(shop, 3, age=dt.timedelta())
     async with shop.working(Registry()):
         assert (await ended(shop, job)).replayed == 3
+
+
+@pytest.mark.parametrize(
+    ("selection", "handler"),
+    [
+        (DEAD, "lost"),
+        (Selection(state="succeeded"), "lost"),
+        (CREATES, "added"),
+        (CREATES, None),
+    ],
+    ids=["dead", "succeeded", "dead of the handler", "not owed to the handler"],
+)
+async def test_nor_is_what_arrives_later_with_an_id_below_the_last(
+    shop: Shop, selection: Selection, handler: str | None
+) -> None:
+    await many(shop, 10, handler=None if selection.creates else "lost", state=selection.state)
+    job = await start(shop, selection, again=True)
+    await shop.execute(LATE, handler, selection.state)
+    registry = Registry()
+
+    @registry.on("stripe")
+    async def added(_event: Event, _tx: AsyncSession) -> None: ...
+
+    async with shop.working(registry):
+        done = await ended(shop, job)
+    assert (done.replayed + done.created, done.skipped) == (job.matched, 0) == (10, 0)
+    late = "SELECT d.state, d.epoch FROM receiver.dispatch AS d JOIN receiver.event AS e ON e.id = d.event_id"
+    assert await shop.rows(f"{late} WHERE e.external_id = 'evt_late'") == ([(selection.state, 1)] if handler else [])
+
+
+async def test_what_succeeds_later_is_not_run_again(shop: Shop) -> None:
+    registry = Registry()
+    bugs = [Dead("a bug")]
+
+    @registry.on("stripe")
+    async def pay(event: Event, tx: AsyncSession) -> None:
+        if event.id == dead and bugs:
+            raise bugs.pop()
+        await tx.execute(text("INSERT INTO effect VALUES (:id, 'pay', NULL)"), {"id": event.id})
+
+    dead, other = await shop.deliver(), await shop.deliver()
+    async with shop.working(registry):
+        await shop.until_done()
+    job = await start(shop, Selection(state="succeeded"), again=True)
+    async with operating(shop) as connection:
+        await jobs.change(connection, str(job.id), "pause", WHO)
+        await replay_event(connection, str(dead), WHO)
+        async with shop.working(registry):
+            await shop.until_done()
+            await jobs.change(connection, str(job.id), "resume", WHO)
+            done = await ended(shop, job)
+            await shop.until_done()
+    assert (job.matched, done.replayed, done.skipped) == (1, 1, 0)
+    assert await shop.rows("SELECT event_id, count(*) FROM effect GROUP BY event_id ORDER BY count(*)") == [
+        (dead, 1),
+        (other, 2),
+    ]
+
+
+async def test_what_began_before_and_succeeds_later_is_not_run_again(shop: Shop) -> None:
+    await many(shop, 3, state="succeeded")
+    job = await start(shop, Selection(state="succeeded"), again=True)
+    await shop.execute(
+        "UPDATE receiver.dispatch SET worker = 'w', started_at = due_at, finished_at = clock_timestamp()"
+        " WHERE event_id = (SELECT id FROM receiver.event ORDER BY id LIMIT 1)"
+    )
+    async with stepping(shop) as steps:
+        assert (await take_a_step(steps)).replayed == 2
+    assert (await job_of(shop, job)).skipped == 0
+    assert await shop.value(UNTOUCHED) == 1
 
 
 async def test_two_workers_share_a_job_and_nothing_is_done_twice(shop: Shop) -> None:
@@ -376,6 +462,39 @@ async def test_a_step_that_is_cut_was_not_taken(shop: Shop) -> None:
         assert await shop.value(UNTOUCHED) == 10
         await take_a_step(cut)
     assert (await job_of(shop, job)).replayed == 10
+
+
+BROKEN: Final = {
+    "by what Python cannot do": "rate = 'Infinity'",
+    "by a handler that has no name": """asked = asked || '{"creates": true}'""",
+    "by what PostgreSQL cannot do": "looked_at = 9223372036854775807",
+}
+
+
+@pytest.mark.parametrize("broken", BROKEN.values(), ids=BROKEN)
+async def test_a_job_whose_steps_fail_does_not_hold_up_the_others(shop: Shop, broken: str) -> None:
+    await many(shop, 2_500)
+    first = await start(shop, Selection(state="dead", type="charge.paid"))
+    await shop.execute(f"UPDATE receiver.replay SET {broken}")
+    second = await start(shop, Selection(state="dead", handler="lost"))
+    registry = Registry()
+
+    @registry.on("stripe")
+    async def lost(_event: Event, _tx: AsyncSession) -> None: ...
+
+    heard: list[str | None] = []
+    async with shop.working(registry), operating(shop) as connection:
+        assert (await ended(shop, second)).replayed == 2_500
+        await shop.until("SELECT next_at > now() FROM receiver.replay WHERE id = $1", first.id)
+        following = asyncio.create_task(
+            jobs.follow(connection, await job_of(shop, first), lambda _job, waits: heard.append(waits))
+        )
+        async with operating(shop) as other:
+            cancelled = await jobs.change(other, str(first.id), "cancel", WHO)
+        await following
+    assert heard[0] == "its last step failed; the log of the worker that took it says why"
+    assert heard[-1] is None
+    assert (cancelled.replayed, cancelled.stepped_at) == (0, None)
 
 
 async def test_a_job_is_paused_resumed_and_cancelled_while_it_runs(shop: Shop) -> None:
@@ -477,6 +596,14 @@ async def test_again_must_be_said(shop: Shop) -> None:
     assert await shop.value("SELECT count(*) FROM receiver.replay") == 0
 
 
+@pytest.mark.parametrize("rate", [math.inf, math.nan, -1.0, 0.0, 1e-300])
+async def test_a_rate_that_no_replay_can_go_at_is_refused(shop: Shop, rate: float) -> None:
+    await many(shop, 2)
+    with pytest.raises(RateWrong):
+        await start(shop, rate=rate)
+    assert await shop.value("SELECT count(*) FROM receiver.replay") == 0
+
+
 async def test_a_job_of_a_newer_version_is_left_to_it(shop: Shop) -> None:
     await many(shop, 5)
     newer, own = await start(shop), await start(shop)
@@ -484,11 +611,6 @@ async def test_a_job_of_a_newer_version_is_left_to_it(shop: Shop) -> None:
     async with shop.working(Registry()):
         assert (await ended(shop, own)).replayed == 5
     assert await shop.value("SELECT looked_at FROM receiver.replay WHERE id = $1", newer.id) == 0
-
-
-CREATES: Final = Selection(
-    state="dead", handler="added", creates=True, received_after=dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
-)
 
 
 async def test_what_was_run_and_then_deleted_is_not_missing(shop: Shop) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import datetime as dt
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -58,6 +59,8 @@ def replay(
     All that fit is a job, which the workers do; Ctrl-C leaves it running. With --handler and --since, and neither
     --state nor --reason, it also creates what the handler was never owed: it may have been added later.
     """
+    if rate is not None and not math.isfinite(rate):
+        raise typer.BadParameter("is a finite number; without it, it goes as fast as it can", param_hint="--rate")
     filters = {"--source": source, "--type": event_type, "--state": state, "--reason": reason}
     filters |= {"--since": since, "--until": until}
     if event_id is not None:
