@@ -48,9 +48,9 @@ class Feed:
     ) -> None:
         self.held: set[Lease] = set()
         """All that is leased and not yet done."""
-        self.line = Line(self._done)
+        self.line = Line(self._done, quotas.turns)
         """For the slots,"""
-        self.suspects = Line(self._suspect_done)
+        self.suspects = Line(self._suspect_done, quotas.turns)
         """and for the one that runs suspects."""
         self._connection = connection
         self._quotas = quotas

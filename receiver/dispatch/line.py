@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable
 
+from receiver.dispatch.turns import Turns
 from receiver.storage.leases import Lease
 
 
@@ -11,10 +12,15 @@ class Line:
 
     Args:
         done: hears of each lease that is held no more, and of the seconds that its run took.
+        turns: without which no slot takes what it runs in batches.
     """
 
-    def __init__(self, done: Callable[[Lease, float], None]) -> None:
+    def __init__(self, done: Callable[[Lease, float], None], turns: Turns) -> None:
         self._leases: asyncio.Queue[Lease] = asyncio.Queue()
+        self._aside: list[Lease] = []
+        """For these there was no turn."""
+        self._turns = turns
+        turns.on_leaving(self._recall)
         self._done = done
         self._closed = False
         self.busy = 0
@@ -23,17 +29,27 @@ class Line:
     @property
     def waiting(self) -> int:
         """How many no slot has taken yet."""
-        return self._leases.qsize()
+        return self._leases.qsize() + len(self._aside)
 
     def put(self, lease: Lease) -> None:
         """Let it be run."""
         self._leases.put_nowait(lease)
 
     async def take(self) -> Lease:
-        """The next one, for a slot that has nothing to do."""
-        lease = await self._leases.get()
+        """The next one that may be run, for a slot that has nothing to do; to be followed by `leave`."""
+        while not self._turns.enter((lease := await self._leases.get()).handler):
+            self._aside.append(lease)
         self.busy += 1
         return lease
+
+    def leave(self, handler: str) -> None:
+        """A slot has nothing more of the handler for which it took something."""
+        self._turns.leave(handler)
+
+    def _recall(self) -> None:
+        aside, self._aside = self._aside, []
+        for lease in aside:
+            self.put(lease)
 
     def take_next(self) -> Lease | None:
         """The next one, for a slot that is about to have nothing to do; None: nothing waits, or all is to end."""
@@ -65,4 +81,5 @@ class Line:
     def drain(self) -> list[Lease]:
         """Take out all that no slot has taken; from now on `take_next` gives nothing."""
         self._closed = True
+        self._recall()
         return [self._leases.get_nowait() for _ in range(self._leases.qsize())]

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from receiver.dispatch.circuit import Circuit, Told
+from receiver.dispatch.turns import Turns
 from receiver.handlers import Registry
 from receiver.storage.leases import Ask, Claim, Lease
 
@@ -27,6 +28,7 @@ class Quotas:
         self._limits = {handler.name: handler.options.concurrency for handler in registry}
         self.batches = {handler.name: handler.options.batch for handler in registry}
         """By handler: how many of it a slot takes at once."""
+        self.turns = Turns(registry)
         self._held: Counter[str] = Counter()
         self._suspects: Counter[str] = Counter()
         """How many of those are suspects."""

@@ -233,7 +233,8 @@ class Runner:
 
     async def _succeed(self, ended: Ended, line: Line) -> Lease | None:
         """Commit, and begin what is to be run next: in the same round trip, or with its first statement."""
-        following = self._next(line)
+        # Who has something else of a batch in hand comes to that next.
+        following = self._next(line) if ended.handler.options.batch == 1 else None
         carried = following is not None and self._caller.carries(self._parts.registry.get(following.handler))
         carried = carried and not is_cancelled()  # which would hit the one that follows
         failpoint("worker_before_commit")

@@ -52,6 +52,8 @@ class Slot:
         self._batches = Batches(connection, self._runner.handle)
         self._hand: list[Lease] = []
         """What was taken and is not settled, but for what runs now."""
+        self._drawn: str | None = None
+        """The handler for which it was taken from the line."""
 
     @property
     def call(self) -> Call | None:
@@ -63,6 +65,7 @@ class Slot:
         try:
             while not self._settling.told:
                 if not self._hand:
+                    self._leave(line)
                     await self._draw(line)
                 while self._hand and not self._settling.told:
                     await self._runner.run(self._hand.pop(0), line)
@@ -74,11 +77,18 @@ class Slot:
         """Give the line back what was taken and has not begun."""
         while self._hand:
             line.put_back(self._hand.pop())
+        self._leave(line)
+
+    def _leave(self, line: Line) -> None:
+        drawn, self._drawn = self._drawn, None
+        if drawn is not None:
+            line.leave(drawn)
 
     async def _draw(self, line: Line) -> None:
         """Take what is next; where it comes in batches, run one. What is in hand then is to be run alone."""
         first = await line.take()
         self._hand.append(first)
+        self._drawn = first.handler
         handler = self._parts.registry.get(first.handler)
         if handler.options.batch == 1 or self._vetting.asks(first):  # others may ask at the same time
             return
@@ -132,6 +142,7 @@ class Slot:
         fresh._runner.before, self._runner.before = self._runner.before, fresh._runner.before
         running = None if self.call is None or self.call.several else self.call.lease
         fresh._hand, self._hand = [lease for lease in self._hand if lease is not running], []
+        fresh._drawn, self._drawn = self._drawn, None
         return fresh
 
     async def settle(self, call: Call, error: HandlerTimedOut | None, line: Line) -> None:
