@@ -34,7 +34,8 @@ _DUE: Final = 2_000
 all that a replay could make due,"""
 _HOLD_SECONDS: Final = 0.2
 """and so it is looked again after that."""
-_STOP_SECONDS: Final = 1.0
+_STOP_SECONDS: Final = 3.0
+"""For a step to be broken off: a connection that is just being made has two seconds from SQLAlchemy to end in order."""
 _STEPS_PER_SECOND: Final = 4
 """Of a job with a rate: what it allows is spread evenly."""
 
