@@ -1,13 +1,16 @@
 """The lane that a callback gets: the same for all of one payment, another for each handler."""
 
+import json
+import time
 from collections.abc import Mapping
 
 import pytest
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from receiver import Event
-from receiver.settings import Settings
-from tests.ingress.accounts import Account
+from receiver.settings import Settings, made
+from receiver.sources import PROVIDERS
+from tests.ingress.accounts import Account, Sent
 from tests.ingress.ledger import Ledger
 from tests.ingress.serving import DOORS, serving
 from tests.ingress.shop import build
@@ -48,3 +51,20 @@ async def test_lanes_are_stored(accounts: Mapping[str, Account], ledger: Ledger,
     assert None not in lanes["a_entity"] | lanes["b_kind"] | lanes["c_broken"]
     assert not lanes["a_entity"] & lanes["c_broken"], "lanes of two handlers never meet"
     assert all(placed for name, _, placed in rows if name != "d_none")
+
+
+async def test_a_time_that_nothing_vouches_for_orders_nothing(ledger: Ledger, settings: Settings) -> None:
+    """Or anybody could make all that comes later late."""
+    kind, at = PROVIDERS["stripe"], int(time.time()) + 10**8
+    body = json.dumps(kind.sample("paid", external_id="evt_1", entity_id="order1", created=at)).encode()
+    sources = made(sources={"open": {"provider": "stripe", "verification": "none"}}).sources
+    changed = settings.model_copy(update={"sources": sources})
+    receiver = build(changed)
+    receiver.on("open", name="a_entity", lane="entity")(nothing)
+    async with serving(receiver, changed, DOORS[0]) as served:
+        assert (await served.post(Sent("/callbacks/open", (), body))).status == 200
+    query = """
+        SELECT lane_at = received_at, occurred_at > received_at
+        FROM receiver.dispatch d JOIN receiver.event e ON e.id = d.event_id WHERE lane IS NOT NULL
+    """
+    assert {tuple(row) for row in await ledger.query(query)} == {(True, True)}
