@@ -5,14 +5,13 @@ import math
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from contextvars import copy_context
 from functools import partial
 from typing import Final, TypeAlias, TypeVar, cast
 
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session
 
-from receiver.dispatch.contexts import refuse_promises, within
+from receiver.dispatch.contexts import apart, refuse_promises
 from receiver.dispatch.threads import HandlerThread
 from receiver.errors import HandlerTimedOut, RunNotBegun, StoreUnavailable
 from receiver.events import Event
@@ -120,7 +119,7 @@ class Caller:
         called = time.perf_counter()
         tx = connection.lend_raw()
         self._watch(connection)
-        await within(copy_context(), _done(name, function, given, tx))
+        await apart(_done(name, function, given, tx))
         await tx.flush()
         self._quick[name] = bool(tx.carries) and time.perf_counter() - called < _QUICK
 
@@ -128,7 +127,7 @@ class Caller:
         called = time.perf_counter()
         session = connection.lend()
         self._watch(connection)
-        await within(copy_context(), _done(name, function, given, session))
+        await apart(_done(name, function, given, session))
         if session.new or session.dirty or session.deleted:  # a flush of nothing costs a greenlet all the same
             await session.flush()
         self._quick[name] = time.perf_counter() - called < _QUICK

@@ -3,7 +3,7 @@
 import inspect
 import types
 from collections.abc import Coroutine, Generator
-from contextvars import Context
+from contextvars import copy_context
 from typing import Any, TypeVar
 
 from receiver.errors import HandlerError
@@ -12,9 +12,9 @@ _T = TypeVar("_T")
 
 
 @types.coroutine
-def within(context: Context, work: Coroutine[Any, Any, _T]) -> Generator[Any, Any, _T]:
-    """Await `work` in `context`, and not in that of the task: a task of its own would cost a run a turn of the loop."""
-    run, send = context.run, work.send
+def apart(work: Coroutine[Any, Any, _T]) -> Generator[Any, Any, _T]:
+    """Await `work` in a copy of the task's context: a task of its own would cost a run a turn of the loop."""
+    run, send = copy_context().run, work.send
     try:
         waits_for = run(send, None)
         while True:

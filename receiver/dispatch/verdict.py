@@ -46,7 +46,7 @@ class Tried(Protocol):
 
 
 def judge(error: BaseException, run: Tried, options: Options, draw: float, *, cut: bool = False) -> Failure:
-    """What a run that was ended by `error` comes to. What cannot be read, as a reason whose `str` raises, is raised.
+    """What a run that was ended by `error` comes to. An error that cannot be read is a failure like others.
 
     Args:
         error: what the handler raised, or what kept us from committing.

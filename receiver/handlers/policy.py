@@ -48,7 +48,7 @@ class RetryPolicy:
         """Refuse what could not work, where it is written and not at the first failure."""
         for name in ("first", "factor", "cap", "patience"):
             _number(name, getattr(self, name))
-        _whole("attempts", self.attempts)
+        _number("attempts", self.attempts, int, "a whole number, an int")
         _check("first", self.first, self.first > 0)
         _check("factor", self.factor, self.factor >= 1)
         _check("cap", self.cap, self.first <= self.cap <= _LONGEST)
@@ -85,16 +85,10 @@ class RetryPolicy:
         return min(self.first * self.factor**half * self.factor ** (steps - half), self.cap)
 
 
-def _number(name: str, value: object) -> None:
-    """Refuse what is no number, before it is compared with one."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise ValueError(f"{name}: must be a number, not {value!r}")  # noqa: TRY004 - one kind of error for all of them
-
-
-def _whole(name: str, value: object) -> None:
-    """Refuse what counts nothing: a float is never a number of runs, also where it looks like one."""
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise ValueError(f"{name}: must be a whole number, an int, not {value!r}")  # noqa: TRY004 - the same
+def _number(name: str, value: object, kind: type = float, called: str = "a number") -> None:
+    """Refuse what is no number of its kind, before it is compared with one. An int will do for a float."""
+    if isinstance(value, bool) or not isinstance(value, (int, kind)):
+        raise ValueError(f"{name}: must be {called}, not {value!r}")  # noqa: TRY004 - one kind of error for all of them
 
 
 def _check(name: str, value: float, holds: bool) -> None:  # noqa: FBT001 - reads as the sentence that it is

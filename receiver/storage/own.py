@@ -44,6 +44,11 @@ FROM pg_stat_activity WHERE pid = pg_backend_pid()
 """
 
 
+def is_last_word(error: BaseException) -> bool:
+    """Whether Postgres ends the session with it; that may be read before its end is."""
+    return getattr(error, "severity_en", None) in {"FATAL", "PANIC"}
+
+
 class OwnConnection:
     """One connection, seen three ways.
 
@@ -130,10 +135,8 @@ class OwnConnection:
         try:
             return await asked
         except (*CUT, asyncpg.PostgresError) as error:
-            # The last word of a session that Postgres ends may be read before its end is.
-            fatal = getattr(error, "severity_en", None) in {"FATAL", "PANIC"}
             spoiled = isinstance(error, (TimeoutError, asyncpg.InternalClientError))
-            if fatal or spoiled or not self.alive:
+            if is_last_word(error) or spoiled or not self.alive:
                 raise StoreUnavailable("Postgres cut the connection") from error
             raise
 

@@ -17,7 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from receiver.errors import StoreUnavailable
 from receiver.storage.engine import make_engine
-from receiver.storage.own import CUT, KeptConnection
+from receiver.storage.own import CUT, KeptConnection, is_last_word
 from receiver.storage.selections import Cursor, Range, Selection
 from receiver.storage.steps import ANSWER_SECONDS, Step, Taken
 
@@ -138,6 +138,5 @@ class StepConnection:
 def _is_lost(error: Exception) -> bool:
     """Whether the connection was lost. A statement that took too long may be the job's fault, and counts as such."""
     cause = error.__cause__ or error
-    fatal = getattr(cause, "severity_en", None) in {"FATAL", "PANIC"}
     cut = isinstance(cause, CUT) and not isinstance(cause, TimeoutError)
-    return isinstance(error, StoreUnavailable) and (fatal or cut)
+    return isinstance(error, StoreUnavailable) and (is_last_word(cause) or cut)

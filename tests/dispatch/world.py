@@ -200,7 +200,7 @@ class World:
         session.hurt = True
         ended = session.gate.pid
         self._orphans.add(ended)
-        await self.scene.execute("SELECT pg_terminate_backend($1)", ended)
+        await self.scene.execute(_END, [ended], 0)
         await self.settle()
         await self._gates_hear([ended])
 
@@ -301,8 +301,7 @@ class World:
                 await party.session.abandon()
             await party.restart()
             party.session.hurt = True
-        for pid in self._orphans:
-            await self.scene.execute("SELECT pg_terminate_backend($1)", pid)
+        await self.scene.execute(_END, [*self._orphans], 0)
         await self.settle()
         await self.oracle.forget()
 

@@ -20,6 +20,11 @@ SHOP = Path(__file__).with_name("shop.py")
 SHIFTED = Path(__file__).parents[1] / "faults" / "shifted.py"
 
 
+def runner(clock: float) -> list[str]:
+    """What `python` is given to run `receiver` with a clock that is wrong by so many seconds."""
+    return [str(SHIFTED), str(clock), "receiver"] if clock else ["-m", "receiver"]
+
+
 class Program:
     """`python -m receiver …` in a folder with settings and handlers.
 
@@ -59,12 +64,11 @@ class Program:
             processes: of `serve`.
             clock: seconds by which its clock is wrong.
         """
-        runner = [str(SHIFTED), str(clock), "receiver"] if clock else ["-m", "receiver"]
         options = ["--processes", str(processes), "--port", str(free_port(0))] if processes > 1 else []
         environment = {name: value for name, value in os.environ.items() if not name.startswith("RECEIVER_")}
         with self.log.open("ab") as log:
             process = subprocess.Popen(
-                [sys.executable, *runner, command, "shop:receiver", "--json", *options],
+                [sys.executable, *runner(clock), command, "shop:receiver", "--json", *options],
                 cwd=self.folder,
                 env={**environment, "PYTHONPATH": _path(), **({"RECEIVER_FAILPOINT": failpoint} if failpoint else {})},
                 stdout=subprocess.PIPE,

@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import receiver
-from tests.ingress.program import SHIFTED
+from tests.ingress.program import runner
 
 STOP_SECONDS = 30.0
 """What a program may take to end after SIGTERM."""
@@ -108,14 +108,13 @@ class Member:
         self._told = self._was_ready = False
         armed, self._failpoint = self._failpoint, ""
         clock, self._clock = self._clock, 0
-        runner = [str(SHIFTED), str(clock), "receiver"] if clock else ["-m", "receiver"]
         environment = {name: value for name, value in os.environ.items() if not name.startswith("RECEIVER_")}
         environment |= {**self._variables, "PYTHONPATH": str(Path(receiver.__file__).parents[1])}
         if armed:
             environment["RECEIVER_FAILPOINT"] = armed
         with self.log.open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
-                *(sys.executable, *runner, self._command, "shop:receiver", "--json"),
+                *(sys.executable, *runner(clock), self._command, "shop:receiver", "--json"),
                 cwd=self._folder,
                 env=environment,
                 stdout=asyncio.subprocess.PIPE,
