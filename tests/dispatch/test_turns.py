@@ -28,7 +28,7 @@ async def test_no_more_at_once_than_it_allows(shop: Shop, most: int, as_list: bo
     async def ship(_event: Event, _tx: AsyncSession) -> None:
         """Is not held up."""
 
-    async with shop.working(registry):
+    async with shop.working(registry, grace_seconds=0):
         for number in range(4):
             await shop.deliver("pay")
             await shop.until(f"SELECT count(*) = {number + 1} FROM receiver.dispatch WHERE state <> 'ready'")
