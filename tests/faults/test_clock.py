@@ -27,7 +27,8 @@ async def test_nothing_is_taken_that_is_stale_by_the_servers_clock(
     *, program: Program, ledger: Ledger, accounts: Mapping[str, Account], settings: Settings, start: Start
 ) -> None:
     """Its provider calls again, and a server that is right takes it; what signs no time is taken by all, once."""
-    await asyncio.gather(*(asyncio.to_thread(program.start, "serve", clock=clock) for clock in WRONG))
+    for clock in WRONG:  # one after the other: they write to one log
+        await asyncio.to_thread(program.start, "serve", clock=clock)
     assert seconds_off(program) == sorted(WRONG)
     timed, timeless = accounts["stripe"].sent(), accounts["alipay"].sent()
     for port in program.ports:
